@@ -1,0 +1,145 @@
+"""The shipped catalog and the user's, merged and kept as one snapshot, read again on change."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+
+from .entries import CatalogError, Entry, Problem, read_entries
+from .pairs import LoraPair, find_pairs
+
+_log = logging.getLogger("dualpass")
+_names = ("models.json", "loras.json")
+_patience = 1.0
+
+
+class UnknownPairError(ValueError):
+    """A pair id that the catalog does not have for a base model; the message lists those it has."""
+
+
+@dataclass(frozen=True, eq=False)
+class Catalog:
+    """All that was known at one moment. It never changes; a later moment is another object."""
+
+    entries: tuple[Entry, ...]
+    pairs: Mapping[str, tuple[LoraPair, ...]]
+    problems: tuple[Problem, ...]
+    revision: str
+
+    @property
+    def base_models(self) -> tuple[str, ...]:
+        """The base models that have pairs, sorted."""
+        return tuple(self.pairs)
+
+    def find_pairs(self, base_model: str) -> tuple[LoraPair, ...]:
+        """The pairs of a base model in catalog order; none for one that is not known."""
+        return self.pairs.get(base_model, ())
+
+    def get_pair(self, base_model: str, pair_id: str) -> LoraPair:
+        """The pair of that id, or UnknownPairError with the ids there are."""
+        for pair in self.find_pairs(base_model):
+            if pair.pair_id == pair_id:
+                return pair
+        known = ", ".join(pair.pair_id for pair in self.find_pairs(base_model)) or "none"
+        others = [
+            other for other, pairs in self.pairs.items() if pair_id in {p.pair_id for p in pairs}
+        ]
+        elsewhere = f" It belongs to {', '.join(others)}." if others else ""
+        raise UnknownPairError(
+            f"Pair {pair_id[:80]!r} is not in your catalog "
+            f"(known for {base_model[:80]}: {known}).{elsewhere}"
+        )
+
+
+@dataclass(frozen=True)
+class _File:
+    signature: tuple[int, ...] | None = None
+    entries: tuple[Entry, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+class Store:
+    """The catalog as it is on disk, looked at no more than once a second of `clock`."""
+
+    def __init__(
+        self, shipped: Path, user: Path | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._shipped = [shipped / name for name in _names]
+        self._own = [user / name for name in _names] if user else []
+        self._files = dict.fromkeys(self._shipped + self._own, _File())
+        self._catalog = _snapshot((), ())
+        self._clock = clock
+        self._due = clock()
+        self._lock = threading.Lock()
+
+    def catalog(self) -> Catalog:
+        """The current snapshot. A file that is broken now counts as it last was when readable."""
+        with self._lock:
+            now = self._clock()
+            if now >= self._due:
+                self._due = now + _patience
+                self._look()
+            return self._catalog
+
+    def _look(self) -> None:
+        seen = {path: _signature(path) for path in self._files}
+        changed = [path for path in seen if seen[path] != self._files[path].signature]
+        for path in changed:
+            self._files[path] = self._load(path, seen[path])
+        if changed:
+            shipped = chain.from_iterable(self._files[path].entries for path in self._shipped)
+            own = chain.from_iterable(self._files[path].entries for path in self._own)
+            problems = chain.from_iterable(file.problems for file in self._files.values())
+            self._catalog = _snapshot(_merged(shipped, own), problems)
+
+    def _load(self, path: Path, signature: tuple[int, ...]) -> _File:
+        if not signature and path in self._own:
+            return _File(signature)
+        try:
+            entries, problems = read_entries(path)
+        except CatalogError as error:
+            entries, problems = self._files[path].entries, (error.problem,)
+        if problems:
+            _log.warning("%s (%d such in this file)", problems[0], len(problems))
+        return _File(signature, entries, problems)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    """What differs when a file was written anew; empty if there is none."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        return (error.errno or 0,)
+    # The time of the last status change tells when a file has become readable.
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns
+
+
+def _merged(shipped: Iterable[Entry], own: Iterable[Entry]) -> Iterable[Entry]:
+    """The shipped entries, those that the user has too replaced in their place, then the rest."""
+    return chain.from_iterable((_grouped(shipped) | _grouped(own)).values())
+
+
+def _grouped(entries: Iterable[Entry]) -> dict[tuple[str, ...], list[Entry]]:
+    groups: dict[tuple[str, ...], list[Entry]] = {}
+    for entry in entries:
+        key = (entry.base_model, entry.pair_id or entry.file, entry.pair_role)
+        groups.setdefault(key, []).append(entry)
+    return groups
+
+
+def _snapshot(entries: Iterable[Entry], problems: Iterable[Problem]) -> Catalog:
+    entries, problems = tuple(entries), tuple(problems)
+    base_models = sorted({entry.base_model for entry in entries if entry.pair_id})
+    pairs = {base_model: find_pairs(entries, base_model) for base_model in base_models}
+    revision = hashlib.sha256(repr((entries, problems)).encode()).hexdigest()[:12]
+    return Catalog(entries, MappingProxyType(pairs), problems, revision)

@@ -1,0 +1,1 @@
+"""LoRA files onto models. Knows nothing of sampling."""

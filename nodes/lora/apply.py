@@ -1,0 +1,86 @@
+"""LoRA files onto a clone of a model, merged or left unmerged."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.lora
+import comfy.lora_convert
+
+from .files import LoraError, load_file
+from .report import FileReport
+
+log = logging.getLogger("dualpass")
+
+# Wan 2.1 image-to-video LoRAs carry these; Wan 2.2 experts have no image branch.
+IMAGE_BRANCH = ("k_img", "v_img", "img_emb")
+
+# What the published layouts put behind a module's name; comfy/weight_adapter reads the same.
+SUFFIX = re.compile(r"[._](lora|alpha|diff|dora_scale|w_norm|b_norm|set_weight|loha|hada|lokr).*$")
+
+
+def keeps_unmerged(model: Any) -> bool:
+    """Whether the model's own patcher leaves LoRAs beside its quantised weights, as GGUF does.
+
+    GGUF loaders mark each weight with its quantisation in `tensor_type`.
+    """
+    return any(hasattr(weight, "tensor_type") for weight in model.model.parameters())
+
+
+def mode_for(model: Any, mode: str) -> str:
+    """`merged` or `unmerged`: what `mode` (auto | merged | unmerged) means for this model."""
+    unmerged = keeps_unmerged(model)
+    if mode == "merged" and unmerged:
+        raise LoraError(
+            "merged is not possible on a GGUF model: its weights stay quantised, and merging would "
+            "round the LoRA away. Choose auto or unmerged."
+        )
+    if mode == "unmerged" and not unmerged:
+        raise LoraError(
+            "unmerged is only there for GGUF models in this version. Choose auto or merged."
+        )
+    return "unmerged" if unmerged else "merged"
+
+
+def patched(
+    model: Any, role: str, files: Sequence[tuple[str, float]]
+) -> tuple[Any, list[FileReport]]:
+    """A clone of `model` with each (file name, strength) added in order, and what reached it.
+
+    The patcher decides how it holds them. No file to add: the model itself comes back.
+    Raises LoraError for a file of which nothing matches the model.
+    """
+    reports = []
+    for name, strength in files:
+        model = model.clone()
+        reports.append(_added(model, role, name, strength))
+        log.info("[DualPass] %s", reports[-1].line())
+    return model, reports
+
+
+def _added(model: Any, role: str, name: str, strength: float) -> FileReport:
+    state, metadata = load_file(name)
+    state = comfy.lora_convert.convert_lora(state)
+    key_map = comfy.lora.model_lora_keys_unet(model.model, {})
+    patches = comfy.lora.load_lora(state, key_map, log_missing=False)
+    matched = model.add_patches(patches, strength)
+    if not matched:
+        raise LoraError(
+            f"{name} changes no weight of the {role}-noise model. Is it a LoRA for this model?"
+        )
+    if metadata:
+        model.set_attachments("lora_metadata", metadata)
+    return _report(role, name, strength, state, key_map)
+
+
+def _report(
+    role: str, name: str, strength: float, state: dict[str, Any], key_map: dict[str, str]
+) -> FileReport:
+    modules = {SUFFIX.sub("", key) for key in state}
+    missing = {module for module in modules if module not in key_map}
+    expected = {module for module in missing if any(part in module for part in IMAGE_BRANCH)}
+    counts = (len(modules - missing), len(missing - expected), len(expected))
+    return FileReport(role, name, strength, *counts)

@@ -1,0 +1,61 @@
+"""LoRA files: found by unique name in ComfyUI's loras folders, read once for both passes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import PurePosixPath
+from typing import Any
+
+import comfy.utils
+import folder_paths
+
+from ...catalog.entries import Entry
+
+
+class LoraError(ValueError):
+    """A LoRA file that is missing, or that can not do what was asked."""
+
+
+def find_file(entry: Entry) -> str:
+    """The name of the entry's file as ComfyUI lists it, such as `wan/x.safetensors`.
+
+    Looks in every loras folder and its subfolders. Raises LoraError when there is no such file,
+    or several in different subfolders.
+    """
+    names = folder_paths.get_filename_list("loras")
+    wanted = PurePosixPath(entry.file)
+    listed = [name for name in names if _posix(name) == wanted]
+    found = listed or [name for name in names if _posix(name).name == wanted.name]
+    if not found:
+        raise LoraError(f"{entry.file} is in none of {_folders()}. {_source(entry)}")
+    if len(found) > 1:
+        raise LoraError(
+            f"{entry.file} is there {len(found)} times: {', '.join(found)}. Keep one of them."
+        )
+    return found[0]
+
+
+def _posix(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _folders() -> str:
+    return ", ".join(folder_paths.get_folder_paths("loras"))
+
+
+def _source(entry: Entry) -> str:
+    if not entry.hf_repo:
+        return "Its catalog entry names no place to get it from."
+    return f"Get it from https://huggingface.co/{entry.hf_repo} ({entry.hf_file or entry.file})."
+
+
+def load_file(name: str) -> tuple[dict[str, Any], dict[str, str] | None]:
+    """The state dict and the metadata of a file that `find_file` named."""
+    path = folder_paths.get_full_path_or_raise("loras", name)
+    return comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+
+
+def stamp(name: str) -> tuple[str, int, int, int]:
+    """What changes when a file is replaced: its name, size, time and inode."""
+    stat = os.stat(folder_paths.get_full_path_or_raise("loras", name))
+    return name, stat.st_size, stat.st_mtime_ns, stat.st_ino

@@ -1,0 +1,109 @@
+"""CatalogLoraPairPicker: which LoRA pairs of the catalog a video uses."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ..catalog.pairs import LoraPair
+from ..catalog.stacks import Chosen, choose, parse_selection
+from ..catalog.store import Store
+from ._api import io
+from .lora.files import find_file, stamp
+from .sampling.schedule import plan_for
+from .sockets import DualPassPlan, LoraPairs
+
+
+class CatalogLoraPairPicker(io.ComfyNode):
+    """Pairs chosen by id; their files are looked up on this machine, never taken from a prompt."""
+
+    # Set once by the extension, before the first schema is asked for.
+    store: Store
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        base_models = list(cls.store.catalog().base_models)
+        return io.Schema(
+            node_id="CatalogLoraPairPicker",
+            display_name="LoRA Pairs (Catalog)",
+            category="DualPass",
+            description="Choose LoRA pairs for Wan 2.2. Each file goes to the expert it is for, "
+            "and the plan says how many steps and which cfg the choice wants.",
+            search_aliases=["wan 2.2 lora", "high noise low noise lora", "lightx2v", "svi"],
+            inputs=[
+                io.Combo.Input(
+                    "base_model",
+                    options=base_models,
+                    default="wan-i2v-14b" if "wan-i2v-14b" in base_models else None,
+                    tooltip="The model that the pairs are for.",
+                ),
+                LoraPairs.Input(
+                    "previous",
+                    optional=True,
+                    tooltip="Pairs of another picker; they come before the ones chosen here.",
+                ),
+                io.String.Input(
+                    "pairs",
+                    default="",
+                    optional=True,
+                    socketless=True,
+                    tooltip="The chosen pairs as text: pair_id[@strength | @high:low], comma "
+                    "separated. Empty means no LoRA.",
+                    extra_dict={"widgetType": "DUALPASS_LORA_PAIRS"},
+                ),
+            ],
+            outputs=[
+                LoraPairs.Output("pairs", tooltip="For DualPass LoRA Router."),
+                DualPassPlan.Output("plan", tooltip="For the sampler: steps, cfg, shift."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, base_model: str | None, pairs: str | None = "") -> bool | str:
+        """The reason why this choice can not run, before anything is loaded."""
+        if base_model is None or pairs is None:
+            return True  # linked: known when the node runs
+        try:
+            chosen = cls._chosen(base_model, pairs)
+            plan_for(base_model, chosen)
+            cls._files(chosen)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] | None = None
+    ) -> str:
+        """Changes with the catalog and with each chosen file on disk."""
+        stamps = [stamp(name) for name in cls._files(cls._chosen(base_model, pairs))]
+        seen = repr((cls.store.catalog().revision, base_model, pairs, stamps))
+        return hashlib.sha256(seen.encode()).hexdigest()
+
+    @classmethod
+    def execute(
+        cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] | None = None
+    ) -> io.NodeOutput:
+        chosen = (*(previous or ()), *cls._chosen(base_model, pairs))
+        _check_chain(base_model, chosen)
+        return io.NodeOutput(chosen, plan_for(base_model, chosen))
+
+    @classmethod
+    def _chosen(cls, base_model: str, pairs: str) -> tuple[Chosen, ...]:
+        return choose(parse_selection(pairs), cls.store.catalog(), base_model)
+
+    @staticmethod
+    def _files(chosen: tuple[Chosen, ...]) -> list[str]:
+        return [find_file(entry) for choice in chosen for entry in choice.pair.entries]
+
+
+def _check_chain(base_model: str, chosen: tuple[Chosen, ...]) -> None:
+    seen: set[LoraPair] = set()
+    for pair in (choice.pair for choice in chosen):
+        if pair.base_model != base_model:
+            raise ValueError(
+                f"{pair.pair_id} from previous is for {pair.base_model}, this picker is set to "
+                f"{base_model}. Set both pickers to the same base model."
+            )
+        if pair in seen:
+            raise ValueError(f"{pair.pair_id} is chosen in two pickers of this chain. Keep one.")
+        seen.add(pair)

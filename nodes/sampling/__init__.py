@@ -1,0 +1,1 @@
+"""Sampling with two experts. Knows nothing of LoRA files."""

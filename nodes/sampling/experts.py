@@ -1,0 +1,196 @@
+"""One sampler run over one sigma list, its model calls answered by two experts in turn.
+
+The sampler function runs in a thread of its own and sees a stand-in for the model: each model call
+and each callback becomes a request. ComfyUI's own guider runs in the calling thread, first for the
+high-noise expert, then for the low-noise one, with an `Answering` in place of the sampler. So core
+loads, wraps, patches and cleans up each expert as it does for any KSampler, and the sampler keeps
+its history and its random numbers over the hand-over.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import comfy.samplers
+import torch
+
+
+class _Stopped(BaseException):
+    """Unwinds the sampler's thread; not an Exception, so that no sampler swallows it."""
+
+
+@dataclass(frozen=True)
+class _ModelCall:
+    x: torch.Tensor
+    sigma: torch.Tensor
+    model_options: dict[str, Any]
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class _Callback:
+    args: tuple[Any, ...]
+
+
+class _Model:
+    """What the sampler takes for the model: asks whichever expert answers at the time."""
+
+    def __init__(self, run: SharedRun) -> None:
+        self._run = run
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        sigma: torch.Tensor,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> torch.Tensor:
+        return self._run.ask(_ModelCall(x, sigma, model_options or {}, seed))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._run.guider, name)
+
+
+class SharedRun:
+    """A sampler at work in its own thread, from the first expert's start to the last one's end."""
+
+    def __init__(self, sampler: comfy.samplers.Sampler) -> None:
+        self.sampler = sampler
+        self.guider: Any = None
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="dualpass-sampler")
+        self._given: dict[str, Any] = {}
+        self._left: _ModelCall | None = None
+        self._closed = False
+        self.started = False
+        self.done = False
+
+    def __enter__(self) -> SharedRun:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed = True
+        self._answers.put(None)
+        self._threads.shutdown(wait=True)
+        # A failed sampler's frames stay reachable through its future: let go of the tensors now.
+        self.guider = self._left = None
+        self._requests = SimpleQueue()
+
+    def ask(self, request: _ModelCall | _Callback) -> Any:
+        """From the sampler's thread: hand a request over and wait for its answer."""
+        if self._closed:
+            raise _Stopped
+        self._requests.put(request)
+        answer = self._answers.get()
+        if self._closed:
+            raise _Stopped
+        return answer
+
+    def start(self, sigmas: torch.Tensor, extra_args: dict[str, Any], *args: Any) -> None:
+        """Let the sampler run; `args` are those of `Sampler.sample` after its callback."""
+        self.started = True
+        self._given = extra_args["model_options"]
+        state = contextvars.copy_context()
+        work = _with_torch_state(sigmas.device, self.sampler.sample)
+        future = self._threads.submit(
+            state.run, work, _Model(self), sigmas, extra_args, self._callback, *args
+        )
+        future.add_done_callback(self._requests.put)
+
+    def _callback(self, *args: Any) -> None:
+        self.ask(_Callback(args))
+
+    def answer(
+        self, own_options: dict[str, Any], callback: Callable | None, down_to: float
+    ) -> torch.Tensor:
+        """Answer requests until the sampler is done, or a model call lies below sigma `down_to`.
+
+        That call is left for the next expert, and its `x` returned as this expert's result.
+        """
+        while True:
+            request, self._left = self._left or self._requests.get(), None
+            if isinstance(request, Future):
+                self.done = True
+                return request.result()
+            if isinstance(request, _Callback):
+                self._answers.put(callback(*request.args) if callback else None)
+            elif float(request.sigma.max()) < down_to:
+                self._left = request
+                return request.x
+            else:
+                self._answers.put(self._predict(request, own_options))
+
+    def _predict(self, call: _ModelCall, own_options: dict[str, Any]) -> torch.Tensor:
+        options = carried_over(call.model_options, self._given, own_options)
+        return self.guider(call.x, call.sigma, model_options=options, seed=call.seed)
+
+
+class Answering(comfy.samplers.Sampler):
+    """The sampler that a guider sees: one expert's share of a `SharedRun`.
+
+    `down_to` is the sigma below which model calls are the next expert's; 0 means none are.
+    """
+
+    def __init__(self, run: SharedRun, down_to: float = 0.0) -> None:
+        self.run = run
+        self.down_to = down_to
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: torch.Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable | None,
+        noise: torch.Tensor,
+        latent_image: torch.Tensor | None = None,
+        denoise_mask: torch.Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> torch.Tensor:
+        own_options = extra_args["model_options"]
+        self.run.guider = model_wrap
+        if not self.run.started:
+            self.run.start(sigmas, extra_args, noise, latent_image, denoise_mask, disable_pbar)
+        return self.run.answer(own_options, callback, self.down_to)
+
+
+def carried_over(
+    called: dict[str, Any], given: dict[str, Any], own: dict[str, Any]
+) -> dict[str, Any]:
+    """`own` model options plus what the sampler added (`called`) to those it was `given`.
+
+    Samplers such as euler_cfg_pp put a function of their own into the options of each call.
+    """
+    if own is given:
+        return called
+    merged = dict(own)
+    for key, value in called.items():
+        before = given.get(key)
+        if value is before:
+            continue
+        if isinstance(value, dict):
+            merged[key] = carried_over(value, before or {}, own.get(key, {}))
+        elif isinstance(value, list):
+            added = [item for item in value if not any(item is old for old in before or [])]
+            merged[key] = own.get(key, []) + added
+        else:
+            merged[key] = value
+    return merged
+
+
+def _with_torch_state(device: torch.device, function: Callable) -> Callable:
+    """`function` under this thread's inference mode and CUDA device: torch keeps both a thread."""
+    inference = torch.is_inference_mode_enabled()
+
+    def call(*args: Any) -> Any:
+        on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+        with torch.inference_mode(inference), on_device:
+            return function(*args)
+
+    return call

@@ -1,0 +1,126 @@
+"""Nodes for tests only: they record model calls, build references and compare latents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import nodes
+import torch
+from comfy.patcher_extension import WrappersMP
+
+ANY = ("LATENT", {"forceInput": True})
+CALLS: dict[str, list[tuple[float, str]]] = {}
+
+
+class ProbeRecord:
+    """Both experts, their model calls noted under `tag` as (sigma, expert)."""
+
+    RETURN_TYPES = ("MODEL", "MODEL")
+    FUNCTION = "record"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"high": ("MODEL",), "low": ("MODEL",), "tag": ("STRING", {})}}
+
+    def record(self, high: Any, low: Any, tag: str) -> tuple[Any, Any]:
+        CALLS[tag] = []
+        return _noting(high, tag, "high"), _noting(low, tag, "low")
+
+
+def _noting(model: Any, tag: str, expert: str) -> Any:
+    def note(executor: Any, x: torch.Tensor, sigma: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        call = (float(sigma.max()), expert)
+        # Without cfg batching, one model call of the sampler arrives as two.
+        if CALLS[tag][-1:] != [call]:
+            CALLS[tag].append(call)
+        return executor(x, sigma, *args, **kwargs)
+
+    model = model.clone()
+    model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "probe", note)
+    return model
+
+
+class ProbeCalls:
+    """The calls noted under `tag`, once `after` is there."""
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "read"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"after": ANY, "tag": ("STRING", {})}}
+
+    def read(self, after: dict[str, Any], tag: str) -> dict[str, Any]:
+        return {"ui": {"calls": CALLS[tag]}}
+
+
+class ProbeState:
+    """What a model holds once `after` is there."""
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "read"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",), "after": ANY}}
+
+    def read(self, model: Any, after: dict[str, Any]) -> dict[str, Any]:
+        shift = model.get_model_object("model_sampling").shift
+        return {"ui": {"shift": [shift], "patches": [len(model.patches)]}}
+
+
+class ProbeReference:
+    """One KSampler on the high expert whose model calls below `sigma` go to the low expert."""
+
+    RETURN_TYPES = ("LATENT",)
+    FUNCTION = "sample"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        settings = nodes.KSampler.INPUT_TYPES()["required"]
+        models = {"high": ("MODEL",), "low": ("MODEL",), "sigma": ("FLOAT", {"step": 1e-9})}
+        return {"required": models | {k: v for k, v in settings.items() if k != "model"}}
+
+    def sample(self, high: Any, low: Any, sigma: float, **settings: Any) -> tuple[Any]:
+        comfy.model_management.load_models_gpu([low])
+
+        def call(apply_model: Any, args: dict[str, Any]) -> torch.Tensor:
+            below = float(args["timestep"].max()) < sigma
+            function = low.model.apply_model if below else apply_model
+            return function(args["input"], args["timestep"], **args["c"])
+
+        model = high.clone()
+        model.set_model_unet_function_wrapper(call)
+        return nodes.KSampler().sample(model, **settings)
+
+
+class ProbeCompare:
+    """The largest difference of two latents, and the same relative to the largest value."""
+
+    RETURN_TYPES = ()
+    OUTPUT_NODE = True
+    FUNCTION = "compare"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"a": ANY, "b": ANY}}
+
+    def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+        a, b = a["samples"].double(), b["samples"].double()
+        difference = (a - b).abs().max().item()
+        size = b.abs().max().item()
+        finite = bool(a.isfinite().all() and b.isfinite().all())
+        result = {"difference": difference, "relative": difference / size, "finite": finite}
+        return {"ui": {name: [value] for name, value in result.items()}}
+
+
+NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeReference, ProbeCompare)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

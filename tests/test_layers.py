@@ -1,0 +1,73 @@
+"""Imports point one way, catalog/ knows neither ComfyUI nor torch, and importing does nothing."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted([ROOT / "__init__.py", *ROOT.glob("catalog/*.py"), *ROOT.glob("nodes/**/*.py")])
+
+# Room -> the rooms of this pack that it may import, and what else beside the standard library.
+ROOMS = {
+    "catalog": ({"catalog"}, {"aiohttp"}),
+    "nodes/lora": ({"catalog", "nodes/lora"}, {"comfy", "folder_paths", "torch"}),
+    "nodes/sampling": (
+        {"catalog", "nodes/sampling"},
+        {"comfy", "folder_paths", "torch", "latent_preview"},
+    ),
+    "nodes": (
+        {"catalog", "nodes/lora", "nodes/sampling", "nodes"},
+        {"comfy", "comfy_api", "folder_paths", "torch", "server"},
+    ),
+    ".": ({"nodes"}, set()),
+}
+# These may know aiohttp, inside a function.
+WITH_AIOHTTP = {"catalog/routes.py"}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(ROOT).parent.as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[str, str]]:
+    """(`own` or `foreign`, room or top-level module) of each import in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (("foreign", alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield "foreign", str(node.module).split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            folder = path.parents[node.level - 1].joinpath(*(node.module or "").split("."))
+            yield "own", folder.relative_to(ROOT).as_posix() if folder.is_dir() else room_of(folder)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_imports_only_what_its_room_may(path: Path) -> None:
+    own, foreign = ROOMS[room_of(path)]
+    for kind, name in imports(path):
+        if kind == "own":
+            assert name in own
+        elif name not in sys.stdlib_module_names:
+            assert name in foreign
+            assert name != "aiohttp" or path.relative_to(ROOT).as_posix() in WITH_AIOHTTP
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_a_file_is_short_and_says_in_its_first_line_what_it_is(path: Path) -> None:
+    text = path.read_text()
+    assert text.startswith('"""')
+    assert len(text.splitlines()) <= 250
+
+
+def test_each_file_directly_in_nodes_is_one_node() -> None:
+    workshops = {"__init__.py", "_api.py", "sockets.py"}
+    for path in set(ROOT.glob("nodes/*.py")):
+        classes = [
+            node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)
+        ]
+        assert path.name in workshops or len(classes) == 1

@@ -1,0 +1,181 @@
+"""The dual sampler against ComfyUI's own samplers, through the real server, on tiny experts."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from rig.graphs import Graph, Link, compare, core, dual, scene, shifted
+from rig.server import Server
+
+SAMPLERS = (
+    "euler",
+    "heun",
+    "dpm_2",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "uni_pc",
+    "res_multistep",
+    "deis",
+    "lcm",
+    "euler_ancestral",
+)
+SCHEDULERS = ("simple", "beta", "normal")
+STEPS = (4, 6, 8, 20)
+SHIFT = 5.0
+SEED = 7
+BOUNDARY = {"split": "boundary", "boundary": 0.9}
+
+
+def settings(sampler: str, scheduler: str, steps: int, cfg: float = 2.0) -> dict[str, object]:
+    """The dual sampler's inputs; `cores` gives a KSampler the same."""
+    same = {"seed": SEED, "steps": steps, "sampler_name": sampler, "scheduler": scheduler}
+    return same | {"settings": "manual", "cfg_high": cfg, "cfg_low": cfg, "shift": SHIFT}
+
+
+def cores(made: dict[str, object]) -> dict[str, object]:
+    names = ("seed", "steps", "sampler_name", "scheduler")
+    return {name: made[name] for name in names} | {"cfg": made["cfg_high"]}
+
+
+def reference(graph: Graph, at: dict[str, Link], sigma: float, made: dict[str, object]) -> Link:
+    """One KSampler on the high expert that calls the low one below `sigma`."""
+    high, low = (shifted(graph, at[role], SHIFT) for role in ("high", "low"))
+    conditions = {name: at[name] for name in ("positive", "negative")}
+    inputs = conditions | {"latent_image": at["latent"], "denoise": 1.0} | cores(made)
+    return graph.add("ProbeReference", high=high, low=low, sigma=sigma, **inputs)[0]
+
+
+def schedule_of(outputs: dict[str, dict[str, list[str]]]) -> str:
+    (text,) = (output["text"][0] for output in outputs.values() if "text" in output)
+    return text
+
+
+def sigma_of_step(schedule: str, step: int) -> float:
+    (line,) = (line for line in schedule.splitlines() if line.startswith(f"{step + 1:>3}  "))
+    return float(line.split()[1])
+
+
+@pytest.mark.parametrize("sampler, scheduler", list(itertools.product(SAMPLERS, SCHEDULERS)))
+def test_the_run_equals_one_ksampler(server: Server, sampler: str, scheduler: str) -> None:
+    """Bit for bit, with the same weights twice and with different experts."""
+    graph, at = scene()
+    same = at | {"low": at["high"]}
+    model = shifted(graph, at["high"], SHIFT)
+    for steps in STEPS:
+        made = settings(sampler, scheduler, steps)
+        one, _ = dual(graph, same, **made)
+        compare(graph, f"same {steps}", one, core(graph, at, model, **cores(made)))
+        two, _ = dual(graph, at, **made)
+        compare(graph, f"two {steps}", two, reference(graph, at, 0.9 - 1e-6, made))
+        compare(graph, f"other {steps}", two, one)
+    outputs = server.run(graph)["outputs"]
+    for steps in STEPS:
+        assert outputs[f"same {steps}"]["finite"] == [True]
+        assert outputs[f"same {steps}"]["difference"] == [0.0]
+        assert outputs[f"two {steps}"]["difference"] == [0.0]
+        # The low expert does matter: without this the line above could not fail.
+        assert outputs[f"other {steps}"]["relative"][0] > 0.01
+
+
+@pytest.mark.parametrize("sampler", ("euler", "heun", "dpm_2", "dpmpp_2m", "lcm"))
+@pytest.mark.parametrize("split", ("boundary", "step"))
+def test_each_model_call_goes_to_the_expert_of_its_sigma(
+    server: Server, sampler: str, split: str
+) -> None:
+    graph, at = scene()
+    tag = f"{sampler} {split}"
+    at["high"], at["low"], *_ = graph.add("ProbeRecord", high=at["high"], low=at["low"], tag=tag)
+    made = settings(sampler, "simple", 8) | {"split": split, "switch_step": 4}
+    latent, _ = dual(graph, at, **made)
+    graph.add("ProbeCalls", "calls", after=latent, tag=tag)
+    outputs = server.run(graph)["outputs"]
+    calls = outputs["calls"]["calls"]
+    # The schedule shows four decimals.
+    first_low = 0.9 if split == "boundary" else sigma_of_step(schedule_of(outputs), 4) + 1e-4
+    assert {expert for _, expert in calls} == {"high", "low"}
+    assert [expert for _, expert in calls] == [
+        "high" if sigma >= first_low else "low" for sigma, _ in calls
+    ]
+
+
+def test_a_sigma_that_ties_with_the_boundary_is_high(server: Server) -> None:
+    """Shift 3, 4 steps, simple: sigma 1 is 0.9, stored as 0.89999998."""
+    graph, at = scene()
+    at["high"], at["low"], *_ = graph.add("ProbeRecord", high=at["high"], low=at["low"], tag="tie")
+    latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"shift": 3.0})
+    graph.add("ProbeCalls", "calls", after=latent, tag="tie")
+    calls = server.run(graph)["outputs"]["calls"]["calls"]
+    assert [expert for _, expert in calls] == ["high", "high", "low", "low"]
+    assert calls[1][0] == pytest.approx(0.9)
+
+
+def test_euler_equals_two_advanced_ksamplers(server: Server) -> None:
+    graph, at = scene()
+    made = settings("euler", "simple", 8) | {"split": "step", "switch_step": 3}
+    ours, _ = dual(graph, at, **made)
+    same = {"positive": at["positive"], "negative": at["negative"]}
+    same |= {"steps": 8, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"}
+    first, *_ = graph.add(
+        "KSamplerAdvanced",
+        model=shifted(graph, at["high"], SHIFT),
+        latent_image=at["latent"],
+        noise_seed=SEED,
+        add_noise="enable",
+        start_at_step=0,
+        end_at_step=3,
+        return_with_leftover_noise="enable",
+        **same,
+    )
+    second, *_ = graph.add(
+        "KSamplerAdvanced",
+        model=shifted(graph, at["low"], SHIFT),
+        latent_image=first,
+        noise_seed=0,
+        add_noise="disable",
+        start_at_step=3,
+        end_at_step=8,
+        return_with_leftover_noise="disable",
+        **same,
+    )
+    compare(graph, "core", ours, second)
+    assert server.run(graph)["outputs"]["core"]["relative"][0] < 1e-6
+
+
+@pytest.mark.parametrize("sampler", ("euler_cfg_pp", "res_multistep_cfg_pp", "dpmpp_2m_cfg_pp"))
+def test_what_a_sampler_adds_to_the_options_reaches_the_low_expert(
+    server: Server, sampler: str
+) -> None:
+    graph, at = scene()
+    made = settings(sampler, "simple", 6)
+    ours, _ = dual(graph, at, **made)
+    compare(graph, "core", ours, reference(graph, at, 0.9 - 1e-6, made))
+    assert server.run(graph)["outputs"]["core"]["difference"] == [0.0]
+
+
+def test_an_expert_without_a_step_is_not_loaded(server: Server) -> None:
+    """denoise 0.5 starts below the boundary: all calls are the low expert's."""
+    graph, at = scene()
+    at["high"], at["low"], *_ = graph.add("ProbeRecord", high=at["high"], low=at["low"], tag="low")
+    latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"denoise": 0.3})
+    graph.add("ProbeCalls", "calls", after=latent, tag="low")
+    outputs = server.run(graph)["outputs"]
+    assert {expert for _, expert in outputs["calls"]["calls"]} == {"low"}
+    assert "high: no step, not loaded" in schedule_of(outputs)
+
+
+def test_cfg_of_each_expert_counts_for_its_own_steps(server: Server) -> None:
+    graph, at = scene()
+    made = settings("euler", "simple", 4) | {"cfg_high": 1.0}
+    runs = [dual(graph, at, **made | {"cfg_low": low})[0] for low in (1.0, 4.0)]
+    compare(graph, "low cfg", *runs)
+    assert server.run(graph)["outputs"]["low cfg"]["relative"][0] > 1e-4
+
+
+def test_the_callers_model_keeps_its_shift_and_patches(server: Server) -> None:
+    graph, at = scene()
+    latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"shift": 2.0})
+    graph.add("ProbeState", "state", model=at["high"], after=latent)
+    # 8 is what ComfyUI gives a Wan model.
+    assert server.run(graph)["outputs"]["state"] == {"shift": [8.0], "patches": [0]}

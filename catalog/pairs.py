@@ -10,6 +10,7 @@ from typing import Literal
 from .entries import Entry
 
 Role = Literal["high", "low"]
+ROLES: tuple[Role, ...] = ("high", "low")
 
 _suffix = re.compile(r" (High Noise|Low Noise|LoRA|\(Kijai\)|\(WAN 2\.1 I2V 14B\))(?!\w)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..catalog.pairs import Role
 from ..catalog.stacks import Chosen
 from ._api import SHOWS_TEXT, io
 from .lora.apply import mode_for, patched
@@ -55,7 +56,7 @@ class DualPassLoraRouter(io.ComfyNode):
         return io.NodeOutput(high, low, report, ui={"text": [report]})
 
 
-def _files(pairs: tuple[Chosen, ...], role: str) -> list[tuple[str, float]]:
+def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[str, float]]:
     """(file name, strength) of each pair that acts on the pass; strength 0 loads nothing."""
     acting = [(choice.pair.entry_for(role), choice.strength(role)) for choice in pairs]
     return [(find_file(entry), strength) for entry, strength in acting if entry and strength]

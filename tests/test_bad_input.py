@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from rig.client import Server
 from rig.graphs import Graph, dual, error_of, scene
-from rig.server import Server
 from rig.tiny_models import PAIRS
 
 SECOND = 1.2  # the catalog is looked at once a second

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rig.client import Server
 from rig.graphs import dual, scene
-from rig.server import Server
 
 NODES = {
     "CatalogLoraPairPicker": (

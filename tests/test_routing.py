@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from rig.client import Server
 from rig.graphs import Graph, Link, compare, core, dual, error_of, scene
-from rig.server import Server
 from rig.tiny_models import PAIRS
 
 FOUR_STEPS = {"settings": "manual", "steps": 4, "cfg_high": 1.0, "cfg_low": 1.0, "shift": 5.0}

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
+from rig.client import Server
 from rig.graphs import Graph, Link, compare, core, dual, scene, shifted
-from rig.server import Server
 
 SAMPLERS = (
     "euler",
@@ -178,4 +178,8 @@ def test_the_callers_model_keeps_its_shift_and_patches(server: Server) -> None:
     latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"shift": 2.0})
     graph.add("ProbeState", "state", model=at["high"], after=latent)
     # 8 is what ComfyUI gives a Wan model.
-    assert server.run(graph)["outputs"]["state"] == {"shift": [8.0], "patches": [0]}
+    assert server.run(graph)["outputs"]["state"] == {
+        "shift": [8.0],
+        "patches": [0],
+        "threads": [0],
+    }

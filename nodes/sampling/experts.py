@@ -108,7 +108,7 @@ class SharedRun:
         self.ask(_Callback(args))
 
     def answer(
-        self, own_options: dict[str, Any], callback: Callable | None, down_to: float
+        self, own_options: dict[str, Any], callback: Callable[..., None] | None, down_to: float
     ) -> torch.Tensor:
         """Answer requests until the sampler is done, or a model call lies below sigma `down_to`.
 
@@ -147,7 +147,7 @@ class Answering(comfy.samplers.Sampler):
         model_wrap: Any,
         sigmas: torch.Tensor,
         extra_args: dict[str, Any],
-        callback: Callable | None,
+        callback: Callable[..., None] | None,
         noise: torch.Tensor,
         latent_image: torch.Tensor | None = None,
         denoise_mask: torch.Tensor | None = None,
@@ -184,7 +184,9 @@ def carried_over(
     return merged
 
 
-def _with_torch_state(device: torch.device, function: Callable) -> Callable:
+def _with_torch_state(
+    device: torch.device, function: Callable[..., torch.Tensor]
+) -> Callable[..., torch.Tensor]:
     """`function` under this thread's inference mode and CUDA device: torch keeps both a thread."""
     inference = torch.is_inference_mode_enabled()
 

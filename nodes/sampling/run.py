@@ -31,8 +31,8 @@ class Scene:
 
     model_high: Any
     model_low: Any
-    positive: list
-    negative: list
+    positive: list[Any]
+    negative: list[Any]
     latent: dict[str, Any]
 
     def guider(self, role: str, plan: Plan) -> comfy.samplers.CFGGuider:

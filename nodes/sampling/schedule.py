@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from ...catalog.pairs import ROLES
 from ...catalog.stacks import Chosen
 
 # Below any gap that a schedule leaves between a sigma and the boundary, above float32's rounding.
@@ -45,7 +47,7 @@ def plan_for(base_model: str, chosen: Sequence[Chosen]) -> Plan:
 
     Raises PlanError when two of them say different things.
     """
-    said: dict[str, tuple[float | str, str]] = {}
+    said: dict[str, tuple[Any, str]] = {}
     for choice in chosen:
         for name, value in _said(choice):
             known, by = said.setdefault(name, (value, choice.pair.pair_id))
@@ -57,13 +59,16 @@ def plan_for(base_model: str, chosen: Sequence[Chosen]) -> Plan:
     return replace(full_plan(base_model), **{name: value for name, (value, _) in said.items()})
 
 
-def _said(choice: Chosen) -> Iterator[tuple[str, float | str]]:
+def _said(choice: Chosen) -> Iterator[tuple[str, Any]]:
     """What an accelerator asks for, by the entries of the passes on which it acts."""
-    for role in ("high", "low") if choice.pair.kind == "accelerator" else ():
+    if choice.pair.kind != "accelerator":
+        return
+    for role in ROLES:
         entry = choice.pair.entry_for(role)
         if entry and choice.strength(role):
-            asked = {"steps": entry.steps, f"cfg_{role}": entry.cfg, "shift": entry.shift}
+            asked: dict[str, Any] = {"steps": entry.steps, "shift": entry.shift}
             asked |= {"sampler_name": entry.sampler, "scheduler": entry.scheduler}
+            asked |= {f"cfg_{role}": entry.cfg}
             yield from ((name, value) for name, value in asked.items() if value)
 
 

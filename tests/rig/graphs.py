@@ -33,7 +33,7 @@ def scene(
         graph.add("CLIPTextEncode", clip=clip, text=words)[0] for words in ("a fox runs", "bad")
     ]
     image = graph.add("LoadImage", image=IMAGE)[0]
-    frames = {"width": 64, "height": 64, "length": 9, "batch_size": 1} | size
+    frames: dict[str, Any] = {"width": 64, "height": 64, "length": 9, "batch_size": 1} | size
     at["positive"], at["negative"], at["latent"], _ = graph.add(
         "WanImageToVideo",
         positive=text[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import comfy.model_management
@@ -68,11 +69,35 @@ class ProbeState:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {"required": {"model": ("MODEL",), "after": ANY}}
+        models = {"model": ("MODEL",), "after": ANY}
+        return {"required": models, "optional": {"nonce": ("INT", {"max": 2**63})}}
 
-    def read(self, model: Any, after: dict[str, Any]) -> dict[str, Any]:
+    def read(self, model: Any, after: dict[str, Any], nonce: int = 0) -> dict[str, Any]:
         shift = model.get_model_object("model_sampling").shift
-        return {"ui": {"shift": [shift], "patches": [len(model.patches)]}}
+        ours = [thread for thread in threading.enumerate() if "dualpass" in thread.name]
+        counts = {"shift": shift, "patches": len(model.patches), "threads": len(ours)}
+        return {"ui": {name: [count] for name, count in counts.items()}}
+
+
+class ProbeFail:
+    """A model that raises, at its first call or while it is prepared."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "fail"
+    CATEGORY = "probe"
+    PLACES = {"model call": WrappersMP.APPLY_MODEL, "load": WrappersMP.PREPARE_SAMPLING}
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",), "place": (list(cls.PLACES),)}}
+
+    def fail(self, model: Any, place: str) -> tuple[Any]:
+        def raising(*_: Any, **__: Any) -> None:
+            raise RuntimeError(f"probe fails at {place}")
+
+        model = model.clone()
+        model.add_wrapper_with_key(self.PLACES[place], "probe", raising)
+        return (model,)
 
 
 class ProbeReference:
@@ -113,7 +138,7 @@ class ProbeCompare:
     def INPUT_TYPES(cls) -> dict[str, Any]:
         return {"required": {"a": ANY, "b": ANY}}
 
-    def compare(self, a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
+    def compare(self, a: Any, b: Any) -> dict[str, Any]:
         a, b = a["samples"].double(), b["samples"].double()
         difference = (a - b).abs().max().item()
         size = b.abs().max().item()
@@ -122,5 +147,5 @@ class ProbeCompare:
         return {"ui": {name: [value] for name, value in result.items()}}
 
 
-NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeReference, ProbeCompare)
+NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeReference, ProbeCompare)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Everything a developer runs: setup, demo, serve, test, bench, lint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+TESTS = ROOT / "tests"
+COMMANDS = {
+    "setup": "make the environment in the user's cache: a venv, ComfyUI, tiny models",
+    "demo": "run the example workflow through a real ComfyUI: a video in one command",
+    "serve": "ComfyUI with the pack and its page, open to click; --port PORT (8188)",
+    "test": "run every test; further arguments go to pytest",
+    "bench": "measure, and print figures beside their peers",
+    "lint": "ruff, type check, layers",
+}
+
+
+def arguments() -> tuple[argparse.Namespace, list[str]]:
+    """What was asked, and what is passed on."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text in COMMANDS.items():
+        command = commands.add_parser(
+            name, help=help_text, description=help_text, allow_abbrev=False
+        )  # without abbreviations: `test --co` is for pytest
+        command.add_argument("--comfyui", default="0.30.0", choices=("0.30.0", "0.18.0"))
+    return parser.parse_known_args()
+
+
+def prepare(version: str) -> tuple[str, dict[str, str]]:
+    """The environment, made where it is missing: its python, and the variables that name it."""
+    from rig import setup
+
+    started = time.time()
+    env = setup.locate(version)
+    reused = env.ready()
+    if not reused:
+        setup.make(env)
+    how = "all reused" if reused else "made"
+    summary = f"environment: {how} in {time.time() - started:.1f} s"
+    print(f"ComfyUI {env.version} in {env.comfyui}\n{summary}", flush=True)
+    names = {
+        "PYTHONPATH": str(TESTS),
+        "DUALPASS_COMFYUI": str(env.comfyui),
+        "DUALPASS_MODELS": str(env.models),
+        "DUALPASS_SETUP": summary,
+        "DUALPASS_STARTED": str(started),
+    }
+    return str(env.python), {**os.environ, **names}
+
+
+def run(command: list[str], env: dict[str, str]) -> int:
+    """Become the command, so that signals and the exit status are its own."""
+    os.chdir(ROOT)
+    if os.name == "posix":
+        os.execve(command[0], command, env)
+    process = subprocess.Popen(command, env=env)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the console interrupts the child as well
+    return process.wait()
+
+
+def main() -> int:
+    args, rest = arguments()
+    sys.path.insert(0, str(TESTS))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    from rig.steps import StepFailed
+
+    try:
+        python, env = prepare(args.comfyui)
+    except (StepFailed, OSError) as error:
+        print(f"\n{error}", file=sys.stderr)
+        return 1
+    if args.command == "setup":
+        return 0
+    module = "pytest" if args.command == "test" else f"rig.{args.command}"
+    return run([python, "-m", module, *rest], env)
+
+
+if __name__ == "__main__":
+    if sys.version_info < (3, 10):  # noqa: UP036 - whoever runs this may have an older one
+        sys.exit(f"dev.py needs Python 3.10 or newer, this is {sys.version.split()[0]}")
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -52,7 +52,8 @@ class DualPassLoraRouter(io.ComfyNode):
         mode_high, mode_low = mode_for(model_high, mode), mode_for(model_low, mode)
         high, reports_high = patched(model_high, "high", _files(pairs, "high"))
         low, reports_low = patched(model_low, "low", _files(pairs, "low"))
-        report = report_text(mode_high, mode_low, reports_high + reports_low)
+        text_high = report_text("high", mode_high, reports_high)
+        report = f"{text_high}\n{report_text('low', mode_low, reports_low)}"
         return io.NodeOutput(high, low, report, ui={"text": [report]})
 
 

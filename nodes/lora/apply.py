@@ -57,7 +57,7 @@ def patched(
     for name, strength in files:
         model = model.clone()
         reports.append(_added(model, role, name, strength))
-        log.info("[DualPass] %s", reports[-1].line())
+        log.info("[DualPass] %s: %s", role, reports[-1])
     return model, reports
 
 
@@ -73,14 +73,14 @@ def _added(model: Any, role: str, name: str, strength: float) -> FileReport:
         )
     if metadata:
         model.set_attachments("lora_metadata", metadata)
-    return _report(role, name, strength, state, key_map)
+    return _report(name, strength, state, key_map)
 
 
 def _report(
-    role: str, name: str, strength: float, state: dict[str, Any], key_map: dict[str, str]
+    name: str, strength: float, state: dict[str, Any], key_map: dict[str, str]
 ) -> FileReport:
     modules = {SUFFIX.sub("", key) for key in state}
     missing = {module for module in modules if module not in key_map}
     expected = {module for module in missing if any(part in module for part in IMAGE_BRANCH)}
     counts = (len(modules - missing), len(missing - expected), len(expected))
-    return FileReport(role, name, strength, *counts)
+    return FileReport(name, strength, *counts)

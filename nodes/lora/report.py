@@ -7,31 +7,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file on one pass: how many of its modules patch a weight of the model."""
+    """One file on one model: how many of its modules belong to a weight there."""
 
-    role: str
     file: str
     strength: float
     matched: int
     unmatched: int
     expected: int
 
-    def line(self) -> str:
+    def __str__(self) -> str:
         modules = self.matched + self.unmatched + self.expected
         notes = f", {self.unmatched} not in this model" if self.unmatched else ""
         if self.expected:
             notes += f", {self.expected} of the Wan 2.1 image branch (normal)"
-        return (
-            f"{self.role}: {self.file} at {self.strength:g}, "
-            f"{self.matched} of {modules} modules{notes}"
-        )
+        return f"{self.file} at {self.strength:g}: {self.matched} of {modules} modules{notes}"
 
 
-def report_text(mode_high: str, mode_low: str, files: list[FileReport]) -> str:
-    """One line a file; a pass without any says so, and how each pass holds its LoRAs."""
-    lines = []
-    for role, mode in (("high", mode_high), ("low", mode_low)):
-        own = [report.line() for report in files if report.role == role]
-        lines += own or [f"{role}: no LoRA"]
-        lines += [f"{role}: {mode}"] if own else []
-    return "\n".join(lines)
+def report_text(role: str, mode: str, files: list[FileReport]) -> str:
+    """One pass: how it holds its LoRAs, then a line for each file."""
+    if not files:
+        return f"{role}: no LoRA"
+    return "\n  ".join([f"{role}, {mode}:", *map(str, files)])

@@ -13,11 +13,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 TESTS = ROOT / "tests"
+NEWEST, OLDEST = VERSIONS = ("0.30.0", "0.18.0")
 COMMANDS = {
     "setup": "make the environment in the user's cache: a venv, ComfyUI, tiny models",
     "demo": "run the example workflow through a real ComfyUI: a video in one command",
     "serve": "ComfyUI with the pack and its page, open to click; --port PORT (8188)",
-    "test": "run every test; further arguments go to pytest",
+    "test": "run every test, on the oldest ComfyUI all but the browser's; arguments go to pytest",
     "bench": "measure, and print figures beside their peers",
     "lint": "ruff, type check, layers",
 }
@@ -31,7 +32,7 @@ def arguments() -> tuple[argparse.Namespace, list[str]]:
         command = commands.add_parser(
             name, help=help_text, description=help_text, allow_abbrev=False
         )  # without abbreviations: `test --co` is for pytest
-        command.add_argument("--comfyui", default="0.30.0", choices=("0.30.0", "0.18.0"))
+        command.add_argument("--comfyui", choices=VERSIONS)
     return parser.parse_known_args()
 
 
@@ -67,14 +68,30 @@ def run(command: list[str], env: dict[str, str]) -> int:
     return process.wait()
 
 
+def test_both() -> int:
+    """Run the tests on the newest ComfyUI, then those of the server on the oldest."""
+    codes = []
+    for more in ([NEWEST], [OLDEST, "--ignore=tests/browser"]):
+        process = subprocess.Popen([sys.executable, __file__, "test", "--comfyui", *more])
+        try:
+            codes.append(process.wait())
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+    return next(filter(None, codes), 0)
+
+
 def main() -> int:
     args, rest = arguments()
-    sys.path.insert(0, str(TESTS))
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if args.command == "test" and not (args.comfyui or rest or os.environ.get("COMFYUI_DIR")):
+        return test_both()
+    sys.path.insert(0, str(TESTS))
     from rig.steps import StepFailed
 
     try:
-        python, env = prepare(args.comfyui)
+        python, env = prepare(args.comfyui or NEWEST)
     except (StepFailed, OSError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -4,7 +4,8 @@ The sampler function runs in a thread of its own and sees a stand-in for the mod
 and each callback becomes a request. ComfyUI's own guider runs in the calling thread, first for the
 high-noise expert, then for the low-noise one, with an `Answering` in place of the sampler. So core
 loads, wraps, patches and cleans up each expert as it does for any KSampler, and the sampler keeps
-its history and its random numbers over the hand-over.
+its history and its random numbers over the hand-over. An expert that was left is not loaded again:
+heunpp2, which looks two steps ahead and comes back, stays with the low-noise one.
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ class Answering(comfy.samplers.Sampler):
         denoise_mask: torch.Tensor | None = None,
         disable_pbar: bool = False,
     ) -> torch.Tensor:
+        if self.run.done:
+            raise RuntimeError("A dual run can be sampled only once; a model wrapper asked again.")
         own_options = extra_args["model_options"]
         self.run.guider = model_wrap
         if not self.run.started:
@@ -187,12 +190,12 @@ def carried_over(
 def _with_torch_state(
     device: torch.device, function: Callable[..., torch.Tensor]
 ) -> Callable[..., torch.Tensor]:
-    """`function` under this thread's inference mode and CUDA device: torch keeps both a thread."""
-    inference = torch.is_inference_mode_enabled()
+    """`function` under this thread's gradient mode and CUDA device: torch keeps them a thread."""
+    inference, grad = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
 
-    def call(*args: Any) -> Any:
+    def call(*args: Any) -> torch.Tensor:
         on_device = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
-        with torch.inference_mode(inference), on_device:
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad), on_device:
             return function(*args)
 
     return call

@@ -101,7 +101,10 @@ class ProbeFail:
 
 
 class ProbeReference:
-    """One KSampler on the high expert whose model calls below `sigma` go to the low expert."""
+    """One KSampler on the high expert whose model calls, from the first below `sigma` on, are low's.
+
+    heunpp2 looks two steps ahead and comes back; an expert that was left is not loaded again.
+    """
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "sample"
@@ -115,10 +118,11 @@ class ProbeReference:
 
     def sample(self, high: Any, low: Any, sigma: float, **settings: Any) -> tuple[Any]:
         comfy.model_management.load_models_gpu([low])
+        below = []
 
         def call(apply_model: Any, args: dict[str, Any]) -> torch.Tensor:
-            below = float(args["timestep"].max()) < sigma
-            function = low.model.apply_model if below else apply_model
+            below.append(float(args["timestep"].max()) < sigma)
+            function = low.model.apply_model if any(below) else apply_model
             return function(args["input"], args["timestep"], **args["c"])
 
         model = high.clone()

@@ -14,7 +14,7 @@ Levels = tuple[float, ...]
 
 _longest = 4096
 _most = 32
-_number = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_number = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _form = "Write pair_id, pair_id@strength or pair_id@high:low, with commas between pairs"
 
 

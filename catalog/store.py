@@ -125,14 +125,14 @@ def _signature(path: Path) -> tuple[int, ...]:
 
 
 def _merged(shipped: Iterable[Entry], own: Iterable[Entry]) -> Iterable[Entry]:
-    """The shipped entries, those that the user has too replaced in their place, then the rest."""
+    """The shipped pairs, those that the user has too replaced whole, then the user's others."""
     return chain.from_iterable((_grouped(shipped) | _grouped(own)).values())
 
 
 def _grouped(entries: Iterable[Entry]) -> dict[tuple[str, ...], list[Entry]]:
     groups: dict[tuple[str, ...], list[Entry]] = {}
     for entry in entries:
-        key = (entry.base_model, entry.pair_id or entry.file, entry.pair_role)
+        key = (entry.base_model, entry.pair_id or entry.file)
         groups.setdefault(key, []).append(entry)
     return groups
 

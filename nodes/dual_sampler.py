@@ -67,8 +67,10 @@ class SVIProDualSampler(io.ComfyNode):
         switch_step: int = 10,
         denoise: float = 1.0,
     ) -> io.NodeOutput:
-        if latent is None:
+        if not latent:
             raise ValueError("latent is not connected. Connect the latent of WanImageToVideo.")
+        if not isinstance(plan, Plan | None):
+            raise ValueError(f"plan takes a link from LoRA Pairs (Catalog), not {plan!r}.")
         if plan is None or settings == "manual":
             plan = Plan(steps, cfg_high, cfg_low, sampler_name, scheduler, shift, boundary)
         scene = Scene(model_high, model_low, positive, negative, latent)

@@ -28,11 +28,14 @@ class DualPassLoraRouter(io.ComfyNode):
             inputs=[
                 io.Model.Input("model_high", tooltip="The high-noise expert."),
                 io.Model.Input("model_low", tooltip="The low-noise expert."),
-                LoraPairs.Input("pairs", tooltip="From LoRA Pairs (Catalog)."),
+                LoraPairs.Input(
+                    "pairs", optional=True, tooltip="From LoRA Pairs (Catalog). None, no LoRA."
+                ),
                 io.Combo.Input(
                     "mode",
                     options=["auto", "merged", "unmerged"],
                     default="auto",
+                    optional=True,
                     tooltip="merged: into the weights. unmerged: beside quantised weights, as GGUF "
                     "models keep them. auto: what the model can do.",
                 ),
@@ -47,13 +50,19 @@ class DualPassLoraRouter(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model_high: Any, model_low: Any, pairs: tuple[Chosen, ...], mode: str = "auto"
+        cls, model_high: Any, model_low: Any, pairs: tuple[Chosen, ...] = (), mode: str = "auto"
     ) -> io.NodeOutput:
+        if not isinstance(pairs, tuple):
+            raise ValueError(f"pairs takes a link from LoRA Pairs (Catalog), not {pairs!r}.")
         mode_high, mode_low = mode_for(model_high, mode), mode_for(model_low, mode)
         high, reports_high = patched(model_high, "high", _files(pairs, "high"))
         low, reports_low = patched(model_low, "low", _files(pairs, "low"))
-        text_high = report_text("high", mode_high, reports_high)
-        report = f"{text_high}\n{report_text('low', mode_low, reports_low)}"
+        lines = [
+            report_text("high", mode_high, reports_high),
+            report_text("low", mode_low, reports_low),
+            *filter(None, (choice.pair.warning for choice in pairs)),
+        ]
+        report = "\n".join(lines)
         return io.NodeOutput(high, low, report, ui={"text": [report]})
 
 

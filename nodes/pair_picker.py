@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
-from ..catalog.pairs import LoraPair
+from ..catalog.pairs import ROLES, LoraPair
 from ..catalog.stacks import Chosen, choose, parse_selection
 from ..catalog.store import Store
 from ._api import io
@@ -58,25 +60,25 @@ class CatalogLoraPairPicker(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, base_model: str | None, pairs: str | None = "") -> bool | str:
+    def validate_inputs(cls, base_model: Any, pairs: Any = "") -> bool | str:
         """The reason why this choice can not run, before anything is loaded."""
-        if base_model is None or pairs is None:
-            return True  # linked: known when the node runs
         try:
-            chosen = cls._chosen(base_model, pairs)
+            # A linked text is known when the node runs.
+            chosen = cls._chosen(base_model, "" if pairs is None else pairs)
             plan_for(base_model, chosen)
-            cls._files(chosen)
+            _files(chosen)
         except ValueError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(
-        cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] | None = None
+        cls, base_model: str, pairs: str | None = "", previous: tuple[Chosen, ...] | None = None
     ) -> str:
         """Changes with the catalog and with each chosen file on disk."""
-        stamps = [stamp(name) for name in cls._files(cls._chosen(base_model, pairs))]
-        seen = repr((cls.store.catalog().revision, base_model, pairs, stamps))
+        # Of a linked text ComfyUI itself knows whether it changed.
+        names = _files(cls._chosen(base_model, pairs or ""))
+        seen = repr((cls.store.catalog().revision, base_model, pairs, [*map(stamp, names)]))
         return hashlib.sha256(seen.encode()).hexdigest()
 
     @classmethod
@@ -88,12 +90,21 @@ class CatalogLoraPairPicker(io.ComfyNode):
         return io.NodeOutput(chosen, plan_for(base_model, chosen))
 
     @classmethod
-    def _chosen(cls, base_model: str, pairs: str) -> tuple[Chosen, ...]:
-        return choose(parse_selection(pairs), cls.store.catalog(), base_model)
+    def _chosen(cls, base_model: Any, pairs: Any) -> tuple[Chosen, ...]:
+        catalog = cls.store.catalog()
+        if base_model not in catalog.base_models:
+            known = ", ".join(catalog.base_models)
+            raise ValueError(f"base_model is {base_model!r}; your catalog has {known}.")
+        if not isinstance(pairs, str):
+            raise ValueError(f"pairs must be text such as 'lightx2v-4step@1:0.8', not {pairs!r}.")
+        return choose(parse_selection(pairs), catalog, base_model)
 
-    @staticmethod
-    def _files(chosen: tuple[Chosen, ...]) -> list[str]:
-        return [find_file(entry) for choice in chosen for entry in choice.pair.entries]
+
+def _files(chosen: Sequence[Chosen]) -> list[str]:
+    """The file of each pair on each pass where it acts."""
+    acting = [(choice, role) for choice in chosen for role in ROLES if choice.strength(role)]
+    entries = (choice.pair.entry_for(role) for choice, role in acting)
+    return [find_file(entry) for entry in entries if entry]
 
 
 def _check_chain(base_model: str, chosen: tuple[Chosen, ...]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rig.tiny_models import PAIRS
 SECOND = 1.2  # the catalog is looked at once a second
 
 
-def picked(pairs: Any, base_model: str = "wan-i2v-14b") -> Graph:
+def picked(pairs: Any, base_model: Any = "wan-i2v-14b") -> Graph:
     graph = Graph()
     pairs_out, *_ = graph.add("CatalogLoraPairPicker", "picker", base_model=base_model, pairs=pairs)
     graph.add("PreviewAny", source=pairs_out)
@@ -83,12 +83,78 @@ def test_a_selection_of_another_base_model_is_refused_and_named(server: Server) 
     assert "wan-i2v-14b" in words
 
 
+@pytest.mark.parametrize("base_model", ("nonsense", "", None, 5, True, {}))
+def test_a_base_model_that_the_catalog_lacks_is_refused(server: Server, base_model: Any) -> None:
+    assert "your catalog has wan-fun-inp-14b" in refusal(server, picked("", base_model))
+
+
+@pytest.mark.parametrize("pairs", (None, 5, {"a": 1}, {"__value__": ["svi-v2-pro"]}, True))
+def test_pairs_that_are_no_text_are_refused(server: Server, pairs: Any) -> None:
+    assert refusal(server, picked(pairs))
+
+
+@pytest.mark.parametrize(
+    "node, inputs, words",
+    [
+        ("SVIProDualSampler", {"plan": "4 steps"}, "plan takes a link"),
+        ("SVIProDualSampler", {"latent": {}}, "latent is not connected"),
+        ("DualPassLoraRouter", {"pairs": "svi-v2-pro"}, "pairs takes a link"),
+        ("DualPassLoraRouter", {"pairs": ""}, "pairs takes a link"),
+    ],
+)
+def test_a_value_where_a_link_belongs_is_refused(
+    server: Server, node: str, inputs: dict[str, Any], words: str
+) -> None:
+    graph, at = scene()
+    latent, _ = dual(graph, at, **MANUAL)
+    models = {"model_high": at["high"], "model_low": at["low"]}
+    graph.add("DualPassLoraRouter", "router", **models)
+    key = latent[0] if node == "SVIProDualSampler" else "router"
+    graph[key]["inputs"] |= inputs
+    graph.add("PreviewAny", source=[key, 0])
+    assert words in error_of(server.run(graph))
+
+
 def test_accelerators_with_different_plans_are_refused(server: Server, own_catalog: Path) -> None:
     file = PAIRS["lightx2v-unified"]["both"]
     write(own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
     assert "mine" in refusal(server, picked("mine, lightx2v-4step"))
     status, body = server.queue(picked("mine@0, lightx2v-4step"))
     assert status == 200, body
+
+
+@pytest.mark.parametrize(
+    "first, second, words",
+    [
+        ("svi-v2-pro", "svi-v2-pro", "chosen in two pickers"),
+        ("lightx2v-4step", "mine", "want different steps: 4 and 6"),
+    ],
+)
+def test_a_chain_of_pickers_is_checked_as_a_whole(
+    server: Server, own_catalog: Path, first: str, second: str, words: str
+) -> None:
+    file = PAIRS["lightx2v-unified"]["both"]
+    write(own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
+    graph = picked(second)
+    before, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-i2v-14b", pairs=first)
+    graph["picker"]["inputs"]["previous"] = before
+    assert words in error_of(server.run(graph))
+
+
+def test_a_chain_of_two_base_models_is_refused(server: Server, own_catalog: Path) -> None:
+    file = PAIRS["lightx2v-unified"]["both"]
+    write(own_catalog, entry(file, "both", base_model="wan-t2v-14b"))
+    graph = picked("svi-v2-pro")
+    before, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-t2v-14b", pairs="mine")
+    graph["picker"]["inputs"]["previous"] = before
+    assert "Set both pickers to the same base model" in error_of(server.run(graph))
+
+
+def test_a_file_that_no_pass_needs_may_be_missing(server: Server, own_catalog: Path) -> None:
+    high = entry("gone.safetensors", "high")
+    write(own_catalog, high, entry(PAIRS["svi-v2-pro"]["low"], "low"))
+    assert server.queue(picked("mine@0:1"))[0] == 200
+    assert "gone.safetensors" in refusal(server, picked("mine"))
 
 
 def test_a_missing_file_is_refused_with_folder_and_source(
@@ -112,6 +178,31 @@ def test_a_file_that_is_there_twice_in_subfolders_is_refused(
     write(own_catalog, entry("twin.safetensors", "both"))
     words = refusal(server, picked("mine"))
     assert "one" in words and "two" in words
+
+
+def test_a_file_in_the_folder_itself_counts_before_its_namesake_below(
+    server: Server, own_catalog: Path
+) -> None:
+    loras = server.base / "models" / "loras"
+    (loras / "below").mkdir()
+    for folder in (loras, loras / "below"):
+        (folder / "namesake.safetensors").write_bytes(b"")
+    write(own_catalog, entry("namesake.safetensors", "both"))
+    assert server.queue(picked("mine"))[0] == 200
+
+
+def test_links_to_one_file_are_one_and_links_to_nothing_are_none(
+    server: Server, own_catalog: Path
+) -> None:
+    loras = server.base / "models" / "loras"
+    (loras / "linked").mkdir()
+    (loras / "linked" / PAIRS["lightx2v-unified"]["both"]).symlink_to(
+        loras / PAIRS["lightx2v-unified"]["both"]
+    )
+    (loras / "nowhere.safetensors").symlink_to(loras / "gone")
+    write(own_catalog, entry("nowhere.safetensors", "both"))
+    assert server.queue(picked("lightx2v-unified"))[0] == 200
+    assert "nowhere.safetensors is in none of" in refusal(server, picked("mine"))
 
 
 def test_a_pair_with_two_files_for_one_role_is_refused(server: Server, own_catalog: Path) -> None:
@@ -141,6 +232,24 @@ def test_the_fingerprint_notices_a_replaced_file(server: Server, own_catalog: Pa
     assert "picker" in cached(server.run(graph))
     os.utime(copy, ns=(1, 1))
     assert "picker" not in cached(server.run(graph))
+
+
+def test_the_fingerprint_notices_a_change_of_the_catalog(server: Server, own_catalog: Path) -> None:
+    write(own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both"))
+    graph = picked("mine")
+    server.run(graph)
+    assert "picker" in cached(server.run(graph))
+    write(own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both", strength=0.5))
+    assert "picker" not in cached(server.run(graph))
+
+
+def test_a_linked_selection_is_cached_and_checked_when_it_runs(server: Server) -> None:
+    for text, works_out in (("svi-v2-pro", True), ("nobody", False)):
+        graph = picked("")
+        graph["picker"]["inputs"]["pairs"], *_ = graph.add("PrimitiveString", value=text)
+        first, second = server.run(graph), server.run(graph)
+        assert (first["status"]["status_str"] == "success") is works_out
+        assert ("picker" in cached(second)) is works_out
 
 
 def cached(history: dict[str, Any]) -> list[str]:
@@ -203,17 +312,59 @@ def test_without_a_latent_the_sampler_says_what_to_connect(server: Server) -> No
     assert "latent is not connected" in error_of(server.run(graph))
 
 
-def test_a_lora_of_which_nothing_matches_stops_the_run(server: Server, own_catalog: Path) -> None:
-    write(own_catalog, entry("no_match.safetensors", "high"))
+def routed(server: Server) -> dict[str, Any]:
+    """The history of a run that puts the pair `mine` on the experts."""
     graph, at = scene()
     pairs, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-i2v-14b", pairs="mine")
-    high, *_ = graph.add(
-        "DualPassLoraRouter", model_high=at["high"], model_low=at["low"], pairs=pairs, mode="auto"
-    )
+    models = {"model_high": at["high"], "model_low": at["low"]}
+    high, *_ = graph.add("DualPassLoraRouter", "router", pairs=pairs, mode="auto", **models)
     graph.add("PreviewAny", source=high)
-    words = error_of(server.run(graph))
+    return dict(server.run(graph))
+
+
+def test_a_lora_of_which_nothing_matches_stops_the_run(server: Server, own_catalog: Path) -> None:
+    write(own_catalog, entry("no_match.safetensors", "high"))
+    words = error_of(routed(server))
     assert "no_match.safetensors" in words and "high" in words
     assert works(server)
+
+
+def altered(server: Server, name: str, change: Callable[[str, Any], Any]) -> None:
+    """A copy of SVI's high file with each tensor changed, or left out where that gives None."""
+    from safetensors.torch import load_file, save_file
+
+    folder = server.base / "models" / "loras"
+    tensors = load_file(folder / PAIRS["svi-v2-pro"]["high"])
+    changed = {key: change(key, tensor) for key, tensor in tensors.items()}
+    kept = {key: tensor.contiguous() for key, tensor in changed.items() if tensor is not None}
+    save_file(kept, folder / name)
+
+
+def test_a_lora_for_a_model_of_another_size_stops_the_run(
+    server: Server, own_catalog: Path
+) -> None:
+    altered(server, "narrow.safetensors", lambda key, x: x[:, :64] if "lora_A" in key else x)
+    write(own_catalog, entry("narrow.safetensors", "high"))
+    assert "a model of another size than the high-noise one" in error_of(routed(server))
+
+
+def test_the_report_counts_only_what_was_loaded(server: Server, own_catalog: Path) -> None:
+    altered(
+        server, "half.safetensors", lambda key, x: None if ".1." in key and "lora_B" in key else x
+    )
+    write(own_catalog, entry("half.safetensors", "high"))
+    lines = routed(server)["outputs"]["router"]["text"][0].splitlines()
+    assert lines[1] == "  half.safetensors at 1: 10 of 20 modules, 10 not in this model"
+    assert lines[-1] == "Mine has no file for the low pass, which runs without it."
+
+
+@pytest.mark.parametrize(
+    "content", (b"", b"<!DOCTYPE html>" * 9, b"\xff" * 99), ids=("empty", "a web page", "noise")
+)
+def test_a_file_that_is_no_lora_is_named(server: Server, own_catalog: Path, content: bytes) -> None:
+    (server.base / "models" / "loras" / "damaged.safetensors").write_bytes(content)
+    write(own_catalog, entry("damaged.safetensors", "both"))
+    assert "damaged.safetensors can not be read as safetensors" in error_of(routed(server))
 
 
 def works(server: Server) -> bool:

@@ -16,8 +16,8 @@ NODES = {
         ["LORA_PAIRS", "DUAL_PASS_PLAN"],
     ),
     "DualPassLoraRouter": (
-        ["model_high", "model_low", "pairs", "mode"],
-        [],
+        ["model_high", "model_low"],
+        ["pairs", "mode"],
         ["MODEL", "MODEL", "STRING"],
     ),
     "SVIProDualSampler": (

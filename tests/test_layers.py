@@ -15,7 +15,7 @@ SHIPPED = sorted([ROOT / "__init__.py", *ROOT.glob("catalog/*.py"), *ROOT.glob("
 # Room -> the rooms of this pack that it may import, and what else beside the standard library.
 ROOMS = {
     "catalog": ({"catalog"}, {"aiohttp"}),
-    "nodes/lora": ({"catalog", "nodes/lora"}, {"comfy", "folder_paths", "torch"}),
+    "nodes/lora": ({"catalog", "nodes/lora"}, {"comfy", "folder_paths", "safetensors", "torch"}),
     "nodes/sampling": (
         {"catalog", "nodes/sampling"},
         {"comfy", "folder_paths", "torch", "latent_preview"},

@@ -128,6 +128,25 @@ def test_the_report_counts_what_of_each_file_reached_each_expert(server: Server)
     assert lines[4].endswith("of the Wan 2.1 image branch (normal)")
 
 
+@pytest.mark.usefixtures("gguf")
+def test_each_expert_holds_its_loras_its_own_way(server: Server) -> None:
+    graph, at = scene("i2v_high_gguf", "i2v_low")
+    graph.add("PreviewAny", source=route(graph, at, "svi-v2-pro")["high"])
+    lines = server.run(graph)["outputs"]["router"]["text"][0].splitlines()
+    assert (lines[0], lines[2]) == ("high, unmerged:", "low, merged:")
+
+
+def test_a_router_without_pairs_hands_its_models_on(server: Server) -> None:
+    """What is left of a bypassed picker."""
+    graph, at = scene()
+    high, low, *_ = graph.add(
+        "DualPassLoraRouter", "router", model_high=at["high"], model_low=at["low"]
+    )
+    ours, _ = dual(graph, at | {"high": high, "low": low}, **FOUR_STEPS)
+    compare(graph, "bare", ours, dual(graph, at, **FOUR_STEPS)[0])
+    assert server.run(graph)["outputs"]["bare"]["difference"] == [0.0]
+
+
 def test_a_chain_of_pickers_puts_the_previous_pairs_first(server: Server) -> None:
     graph, at = scene()
     first, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-i2v-14b", pairs="lightx2v-4step")

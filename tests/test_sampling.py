@@ -29,12 +29,12 @@ BOUNDARY = {"split": "boundary", "boundary": 0.9}
 
 
 def settings(sampler: str, scheduler: str, steps: int, cfg: float = 2.0) -> dict[str, object]:
-    """The dual sampler's inputs; `cores` gives a KSampler the same."""
+    """The dual sampler's inputs; `cores_of` gives a KSampler the same."""
     same = {"seed": SEED, "steps": steps, "sampler_name": sampler, "scheduler": scheduler}
     return same | {"settings": "manual", "cfg_high": cfg, "cfg_low": cfg, "shift": SHIFT}
 
 
-def cores(made: dict[str, object]) -> dict[str, object]:
+def cores_of(made: dict[str, object]) -> dict[str, object]:
     names = ("seed", "steps", "sampler_name", "scheduler")
     return {name: made[name] for name in names} | {"cfg": made["cfg_high"]}
 
@@ -43,12 +43,12 @@ def reference(graph: Graph, at: dict[str, Link], sigma: float, made: dict[str, o
     """One KSampler on the high expert that calls the low one below `sigma`."""
     high, low = (shifted(graph, at[role], SHIFT) for role in ("high", "low"))
     conditions = {name: at[name] for name in ("positive", "negative")}
-    inputs = conditions | {"latent_image": at["latent"], "denoise": 1.0} | cores(made)
+    inputs = conditions | {"latent_image": at["latent"], "denoise": 1.0} | cores_of(made)
     return graph.add("ProbeReference", high=high, low=low, sigma=sigma, **inputs)[0]
 
 
 def schedule_of(outputs: dict[str, dict[str, list[str]]]) -> str:
-    (text,) = (output["text"][0] for output in outputs.values() if "text" in output)
+    (text,) = (out["text"][0] for key, out in outputs.items() if key.startswith("SVIProDual"))
     return text
 
 
@@ -66,7 +66,7 @@ def test_the_run_equals_one_ksampler(server: Server, sampler: str, scheduler: st
     for steps in STEPS:
         made = settings(sampler, scheduler, steps)
         one, _ = dual(graph, same, **made)
-        compare(graph, f"same {steps}", one, core(graph, at, model, **cores(made)))
+        compare(graph, f"same {steps}", one, core(graph, at, model, **cores_of(made)))
         two, _ = dual(graph, at, **made)
         compare(graph, f"two {steps}", two, reference(graph, at, 0.9 - 1e-6, made))
         compare(graph, f"other {steps}", two, one)
@@ -92,7 +92,7 @@ def test_every_other_sampler_of_comfyui_equals_one_ksampler(server: Server) -> N
     assert {name: outputs[name]["difference"] for name in others} == dict.fromkeys(others, [0.0])
 
 
-@pytest.mark.parametrize("sampler", ("euler", "heun", "dpm_2", "dpmpp_2m", "lcm"))
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("split", ("boundary", "step"))
 def test_each_model_call_goes_to_the_expert_of_its_sigma(
     server: Server, sampler: str, split: str
@@ -111,6 +111,18 @@ def test_each_model_call_goes_to_the_expert_of_its_sigma(
     assert [expert for _, expert in calls] == [
         "high" if sigma >= first_low else "low" for sigma, _ in calls
     ]
+
+
+def test_an_expert_that_was_left_is_not_loaded_again(server: Server) -> None:
+    """heunpp2 looks two steps ahead and comes back above the boundary: low answers on."""
+    graph, at = scene()
+    at["high"], at["low"], *_ = graph.add("ProbeRecord", high=at["high"], low=at["low"], tag="hpp")
+    latent, _ = dual(graph, at, **settings("heunpp2", "simple", 8))
+    graph.add("ProbeCalls", "calls", after=latent, tag="hpp")
+    calls = server.run(graph)["outputs"]["calls"]["calls"]
+    experts = [expert for _, expert in calls]
+    assert experts == sorted(experts)
+    assert any(sigma >= 0.9 and expert == "low" for sigma, expert in calls)
 
 
 def test_a_sigma_that_ties_with_the_boundary_is_high(server: Server) -> None:
@@ -157,14 +169,15 @@ def test_euler_equals_two_advanced_ksamplers(server: Server) -> None:
 
 
 def test_an_expert_without_a_step_is_not_loaded(server: Server) -> None:
-    """denoise 0.5 starts below the boundary: all calls are the low expert's."""
-    graph, at = scene()
-    at["high"], at["low"], *_ = graph.add("ProbeRecord", high=at["high"], low=at["low"], tag="low")
-    latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"denoise": 0.3})
-    graph.add("ProbeCalls", "calls", after=latent, tag="low")
-    outputs = server.run(graph)["outputs"]
-    assert {expert for _, expert in outputs["calls"]["calls"]} == {"low"}
-    assert "high: no step, not loaded" in schedule_of(outputs)
+    """denoise 0.3 starts below the boundary; a boundary of 0 is below every call."""
+    for idle, more in (("high", {"denoise": 0.3}), ("low", {"boundary": 0.0})):
+        graph, at = scene()
+        at[idle], *_ = graph.add("ProbeFail", model=at[idle], place="load")
+        latent, _ = dual(graph, at, **settings("euler", "simple", 4) | more)
+        graph.add("PreviewAny", source=latent)
+        history = server.run(graph)
+        assert history["status"]["status_str"] == "success"
+        assert f"{idle}: no step, not loaded" in schedule_of(history["outputs"])
 
 
 def test_cfg_of_each_expert_counts_for_its_own_steps(server: Server) -> None:
@@ -179,9 +192,30 @@ def test_the_callers_model_keeps_its_shift_and_patches(server: Server) -> None:
     graph, at = scene()
     latent, _ = dual(graph, at, **settings("euler", "simple", 4) | {"shift": 2.0})
     graph.add("ProbeState", "state", model=at["high"], after=latent)
+    state = server.run(graph)["outputs"]["state"]
     # 8 is what ComfyUI gives a Wan model.
-    assert server.run(graph)["outputs"]["state"] == {
-        "shift": [8.0],
-        "patches": [0],
-        "threads": [0],
-    }
+    assert (state["shift"], state["patches"], state["threads"]) == ([8.0], [0], [0])
+
+
+def test_the_latent_that_comes_out_is_one_for_the_next_node(server: Server) -> None:
+    """What described the empty latent is gone, as from a KSampler; the noise mask stays."""
+    graph, at = scene()
+    mask, *_ = graph.add("SolidMask", value=0.5, width=64, height=64)
+    at["latent"], *_ = graph.add("SetLatentNoiseMask", samples=at["latent"], mask=mask)
+    ours, _ = dual(graph, at, **settings("euler", "simple", 4))
+    cores = core(graph, at, at["high"], **cores_of(settings("euler", "simple", 4)))
+    for key, latent in (("ours", ours), ("core", cores)):
+        graph.add("ProbeState", key, model=at["high"], after=latent)
+    outputs = server.run(graph)["outputs"]
+    assert outputs["ours"]["latent"] == outputs["core"]["latent"] == ["noise_mask", "samples"]
+
+
+def test_a_batch_from_the_middle_has_its_own_noise(server: Server) -> None:
+    """LatentFromBatch marks which of a batch it took; one KSampler honours it, so do we."""
+    graph, at = scene(batch_size=3)
+    at["latent"], *_ = graph.add("LatentFromBatch", samples=at["latent"], batch_index=2, length=1)
+    made = settings("euler", "simple", 4)
+    ours, _ = dual(graph, at | {"low": at["high"]}, **made)
+    model = shifted(graph, at["high"], SHIFT)
+    compare(graph, "core", ours, core(graph, at, model, **cores_of(made)))
+    assert server.run(graph)["outputs"]["core"]["difference"] == [0.0]

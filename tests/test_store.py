@@ -77,10 +77,11 @@ def test_a_store_needs_no_user_folder(shipped: Path, user: Path) -> None:
         assert len(Store(shipped, folder).catalog().entries) == 4
 
 
-def test_the_users_entry_stands_in_the_shipped_ones_place(store: Store, user: Path) -> None:
+def test_the_users_pair_stands_whole_in_the_shipped_ones_place(store: Store, user: Path) -> None:
+    """Never one file of each: half a pair of the user's own stays half."""
     put(user, raw("mine", "both", "m"), raw("a", "low", "own"), name="loras.json")
     assert files(store) == [
-        ("ah.sft", "own.sft", None),
+        (None, "own.sft", None),
         (None, None, "b.sft"),
         (None, None, "m.sft"),
     ]

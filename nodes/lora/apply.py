@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
 
 import comfy.lora
 import comfy.lora_convert
+import comfy.utils
+from comfy.weight_adapter import LoRAAdapter
 
 from .files import LoraError, load_file
 from .report import FileReport
@@ -19,7 +22,10 @@ log = logging.getLogger("dualpass")
 IMAGE_BRANCH = ("k_img", "v_img", "img_emb")
 
 # What the published layouts put behind a module's name; comfy/weight_adapter reads the same.
-SUFFIX = re.compile(r"[._](lora|alpha|diff|dora_scale|w_norm|b_norm|set_weight|loha|hada|lokr).*$")
+SUFFIX = re.compile(
+    r"[._](lora(_\w+)?|alpha|diff(_\w)?|dora_scale|[wb]_norm|(set|reshape)_weight"
+    r"|(hada|lokr|oft)_\w+|[ab][12])(\.[\w.]+)?$"
+)
 
 
 def keeps_unmerged(model: Any) -> bool:
@@ -66,21 +72,45 @@ def _added(model: Any, role: str, name: str, strength: float) -> FileReport:
     state = comfy.lora_convert.convert_lora(state)
     key_map = comfy.lora.model_lora_keys_unet(model.model, {})
     patches = comfy.lora.load_lora(state, key_map, log_missing=False)
-    matched = model.add_patches(patches, strength)
-    if not matched:
+    known = model.model.state_dict().keys() & patches.keys()
+    if not all(fits(patches[key], comfy.utils.get_attr(model.model, key).shape) for key in known):
+        raise LoraError(
+            f"{name} is made for a model of another size than the {role}-noise one: its matrices "
+            "do not fit the weights. Choose a LoRA for this model."
+        )
+    added = set(model.add_patches(patches, strength))
+    if not added:
         raise LoraError(
             f"{name} changes no weight of the {role}-noise model. Is it a LoRA for this model?"
         )
     if metadata:
         model.set_attachments("lora_metadata", metadata)
-    return _report(name, strength, state, key_map)
+    reached = {module for module, key in key_map.items() if {key, _bias_of(key)} & added}
+    return _report(name, strength, state, reached)
 
 
-def _report(
-    name: str, strength: float, state: dict[str, Any], key_map: dict[str, str]
-) -> FileReport:
+def fits(patch: Any, shape: Sequence[int]) -> bool:
+    """Whether a plain LoRA or a difference is made for a weight of this shape.
+
+    ComfyUI itself would only log that it is not, and leave the weight as it was. Other kinds of
+    patches are taken as they are.
+    """
+    if isinstance(patch, LoRAAdapter):
+        up, down, _, mid, _, reshape = patch.weights
+        made_for = (up.shape[0], down.flatten(1).shape[1])
+        return bool(mid is not None or reshape or made_for == (shape[0], math.prod(shape[1:])))
+    if isinstance(patch, tuple) and patch[0] == "diff":
+        return bool(patch[1][0].shape == shape)
+    return True
+
+
+def _bias_of(key: str) -> str:
+    return f"{key.removesuffix('.weight')}.bias"
+
+
+def _report(name: str, strength: float, state: dict[str, Any], reached: set[str]) -> FileReport:
     modules = {SUFFIX.sub("", key) for key in state}
-    missing = {module for module in modules if module not in key_map}
+    missing = modules - reached
     expected = {module for module in missing if any(part in module for part in IMAGE_BRANCH)}
-    counts = (len(modules - missing), len(missing - expected), len(expected))
+    counts = (len(modules & reached), len(missing - expected), len(expected))
     return FileReport(name, strength, *counts)

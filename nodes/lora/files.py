@@ -1,4 +1,4 @@
-"""LoRA files: found by unique name in ComfyUI's loras folders, read once for both passes."""
+"""LoRA files: found by unique name in ComfyUI's loras folders, and read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import comfy.utils
 import folder_paths
+from safetensors import SafetensorError
 
 from ...catalog.entries import Entry
 
@@ -25,14 +26,19 @@ def find_file(entry: Entry) -> str:
     names = folder_paths.get_filename_list("loras")
     wanted = PurePosixPath(entry.file)
     listed = [name for name in names if _posix(name) == wanted]
-    found = listed or [name for name in names if _posix(name).name == wanted.name]
+    alike = listed or [name for name in names if _posix(name).name == wanted.name]
+    # One file may be reached by several links, and a link may lead nowhere.
+    found = {os.path.realpath(path): name for name in alike if (path := _path(name))}
     if not found:
         raise LoraError(f"{entry.file} is in none of {_folders()}. {_source(entry)}")
     if len(found) > 1:
-        raise LoraError(
-            f"{entry.file} is there {len(found)} times: {', '.join(found)}. Keep one of them."
-        )
-    return found[0]
+        places = ", ".join(sorted(found.values())[:3])
+        raise LoraError(f"{entry.file} is there {len(found)} times: {places}. Keep one of them.")
+    return next(iter(found.values()))
+
+
+def _path(name: str) -> str | None:
+    return folder_paths.get_full_path("loras", name)
 
 
 def _posix(name: str) -> PurePosixPath:
@@ -50,9 +56,15 @@ def _source(entry: Entry) -> str:
 
 
 def load_file(name: str) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """The state dict and the metadata of a file that `find_file` named."""
+    """The state dict and the metadata of a file that `find_file` named. Raises LoraError."""
     path = folder_paths.get_full_path_or_raise("loras", name)
-    return comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    try:
+        return comfy.utils.load_torch_file(path, safe_load=True, return_metadata=True)
+    # What ComfyUI's two readers raise for a file that is damaged, or gone by now.
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise LoraError(
+            f"{path} can not be read as safetensors ({error}). Get it again."
+        ) from error
 
 
 def stamp(name: str) -> tuple[str, int, int, int]:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -32,18 +33,20 @@ class _ModelCall:
     sigma: torch.Tensor
     model_options: dict[str, Any]
     seed: int | None
+    reply: Future[Any] = field(default_factory=Future)
 
 
 @dataclass(frozen=True)
 class _Callback:
     args: tuple[Any, ...]
+    reply: Future[Any] = field(default_factory=Future)
 
 
 class _Model:
     """What the sampler takes for the model: asks whichever expert answers at the time."""
 
     def __init__(self, run: SharedRun) -> None:
-        self._run = run
+        object.__setattr__(self, "_run", run)
 
     def __call__(
         self,
@@ -57,6 +60,9 @@ class _Model:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run.guider, name)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._run.guider, name, value)
+
 
 class SharedRun:
     """A sampler at work in its own thread, from the first expert's start to the last one's end."""
@@ -64,46 +70,61 @@ class SharedRun:
     def __init__(self, sampler: comfy.samplers.Sampler) -> None:
         self.sampler = sampler
         self.guider: Any = None
-        self._requests: SimpleQueue[Any] = SimpleQueue()
-        self._answers: SimpleQueue[Any] = SimpleQueue()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="dualpass-sampler")
-        self._given: dict[str, Any] = {}
-        self._left: _ModelCall | None = None
-        self._closed = False
-        self.started = False
         self.done = False
+        self._thread: threading.Thread | None = None
+        self._requests: SimpleQueue[Any] = SimpleQueue()
+        self._open: Any = None
+        self._given: dict[str, Any] = {}
+        self._closed = False
 
     def __enter__(self) -> SharedRun:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """End the thread, whatever the sampler waits for."""
         self._closed = True
-        self._answers.put(None)
-        self._threads.shutdown(wait=True)
-        # A failed sampler's frames stay reachable through its future: let go of the tensors now.
-        self.guider = self._left = None
-        self._requests = SimpleQueue()
+        while self._open or not self._requests.empty():
+            request, self._open = self._open or self._requests.get(), None
+            if not isinstance(request, Future):
+                request.reply.set_exception(_Stopped())
+        if self._thread:
+            self._thread.join()
+        # What a failed sampler held stays reachable through its result: let go of it now.
+        self.guider, self._requests = None, SimpleQueue()
 
     def ask(self, request: _ModelCall | _Callback) -> Any:
         """From the sampler's thread: hand a request over and wait for its answer."""
-        if self._closed:
-            raise _Stopped
         self._requests.put(request)
-        answer = self._answers.get()
         if self._closed:
             raise _Stopped
-        return answer
+        return request.reply.result()
+
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
 
     def start(self, sigmas: torch.Tensor, extra_args: dict[str, Any], *args: Any) -> None:
         """Let the sampler run; `args` are those of `Sampler.sample` after its callback."""
-        self.started = True
         self._given = extra_args["model_options"]
-        state = contextvars.copy_context()
         work = _with_torch_state(sigmas.device, self.sampler.sample)
-        future = self._threads.submit(
-            state.run, work, _Model(self), sigmas, extra_args, self._callback, *args
+        arguments = (_Model(self), sigmas, extra_args, self._callback, *args)
+        target = contextvars.copy_context().run
+        # A daemon, so that ComfyUI can be ended while it samples.
+        self._thread = threading.Thread(
+            target=target,
+            args=(self._work, work, arguments),
+            name="dualpass-sampler",
+            daemon=True,
         )
-        future.add_done_callback(self._requests.put)
+        self._thread.start()
+
+    def _work(self, function: Callable[..., torch.Tensor], arguments: tuple[Any, ...]) -> None:
+        result: Future[torch.Tensor] = Future()
+        result.add_done_callback(self._requests.put)
+        try:
+            result.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001 - raised again where the run is answered
+            result.set_exception(error)
 
     def _callback(self, *args: Any) -> None:
         self.ask(_Callback(args))
@@ -113,20 +134,20 @@ class SharedRun:
     ) -> torch.Tensor:
         """Answer requests until the sampler is done, or a model call lies below sigma `down_to`.
 
-        That call is left for the next expert, and its `x` returned as this expert's result.
+        That call is left open for the next expert, and its `x` returned as this expert's result.
         """
         while True:
-            request, self._left = self._left or self._requests.get(), None
+            request = self._open = self._open or self._requests.get()
             if isinstance(request, Future):
                 self.done = True
                 return request.result()
             if isinstance(request, _Callback):
-                self._answers.put(callback(*request.args) if callback else None)
+                request.reply.set_result(callback(*request.args) if callback else None)
             elif float(request.sigma.max()) < down_to:
-                self._left = request
                 return request.x
             else:
-                self._answers.put(self._predict(request, own_options))
+                request.reply.set_result(self._predict(request, own_options))
+            self._open = None
 
     def _predict(self, call: _ModelCall, own_options: dict[str, Any]) -> torch.Tensor:
         options = carried_over(call.model_options, self._given, own_options)

@@ -68,17 +68,18 @@ def dual_sample(
 
 
 def check_latent(scene: Scene) -> None:
-    """Raise unless the latent is (batch, channels, frames, height, width) for this model."""
-    channels = scene.model_high.get_model_object("latent_format").latent_channels
+    """Raise unless the latent is (batch, channels, frames, height, width) for both experts."""
     shape = list(scene.latent["samples"].shape)
-    if len(shape) != 5 or shape[1] != channels:
-        raise ValueError(
-            f"The latent has the shape {shape}; this model needs [batch, {channels}, frames, "
-            "height / 8, width / 8]. Take it from WanImageToVideo or EmptyHunyuanLatentVideo."
-        )
-    images = (options.get("concat_latent_image") for _, options in scene.positive)
-    for image in (image for image in images if image is not None):
-        if list(image.shape[-3:]) != shape[-3:]:
+    for model in (scene.model_high, scene.model_low):
+        channels = model.get_model_object("latent_format").latent_channels
+        if len(shape) != 5 or shape[1] != channels:
+            raise ValueError(
+                f"The latent has the shape {shape}; the model needs [batch, {channels}, frames, "
+                "height / 8, width / 8]. Take it from WanImageToVideo or EmptyHunyuanLatentVideo."
+            )
+    for _, options in [*scene.positive, *scene.negative]:
+        image = options.get("concat_latent_image")
+        if image is not None and list(image.shape[-3:]) != shape[-3:]:
             raise ValueError(
                 f"The latent has {shape[-3:]} frames, height and width, the conditioning "
                 f"{list(image.shape[-3:])}. Take both from the same node."
@@ -132,6 +133,8 @@ def _sampled(
     with SharedRun(comfy.samplers.sampler_object(plan.sampler_name)) as run:
         for role, down_to in _shares(split, steps):
             if not run.done:
+                # Loading the next expert takes long; a cancel in between counts at once.
+                comfy.model_management.throw_exception_if_processing_interrupted()
                 answering, guider = Answering(run, down_to), scene.guider(role, plan)
                 out = guider.sample(noise, samples, answering, sigmas, **options)
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}

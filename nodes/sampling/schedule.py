@@ -52,11 +52,17 @@ def plan_for(base_model: str, chosen: Sequence[Chosen]) -> Plan:
         for name, value in _said(choice):
             known, by = said.setdefault(name, (value, choice.pair.pair_id))
             if known != value:
-                raise PlanError(
-                    f"The accelerators {by} and {choice.pair.pair_id} want different {name}: "
-                    f"{known} and {value}. Choose one of them, or set the other's strength to 0."
-                )
+                raise PlanError(_clash(by, choice.pair.pair_id, f"{name}: {known} and {value}"))
     return replace(full_plan(base_model), **{name: value for name, (value, _) in said.items()})
+
+
+def _clash(first: str, second: str, what: str) -> str:
+    if first == second:
+        return f"The two files of {first} want different {what}. Correct your catalog."
+    return (
+        f"The accelerators {first} and {second} want different {what}. "
+        "Choose one of them, or set the other's strength to 0."
+    )
 
 
 def _said(choice: Chosen) -> Iterator[tuple[str, Any]]:
@@ -98,6 +104,8 @@ def split_at_boundary(sigmas: Sequence[float], boundary: float) -> Split:
 def split_at_step(sigmas: Sequence[float], step: int) -> Split:
     """A typed step: model calls at or below the sigma of that step are the low-noise expert's."""
     last = len(sigmas) - 2
+    if last < 1:
+        raise PlanError("split is step, but one step has no room for both experts. Use 2 or more.")
     if not 1 <= step <= last:
         raise PlanError(
             f"switch_step is {step}; with {last + 1} steps it must be 1 to {last}, so that each "
@@ -118,7 +126,7 @@ def schedule_text(plan: Plan, sigmas: Sequence[float], split: Split, shift: floa
     steps = len(sigmas) - 1
     low_steps = steps - split.steps
     lines = [
-        f"{steps} steps, {plan.sampler_name} / {plan.scheduler}, shift {shift:g}",
+        f"{_count(steps)}, {plan.sampler_name} / {plan.scheduler}, shift {shift:g}",
         f"high: {_share(split.steps, plan.cfg_high)}, low: {_share(low_steps, plan.cfg_low)}",
     ]
     for step, sigma in enumerate(sigmas[:-1]):
@@ -129,6 +137,8 @@ def schedule_text(plan: Plan, sigmas: Sequence[float], split: Split, shift: floa
 
 
 def _share(steps: int, cfg: float) -> str:
-    if not steps:
-        return "no step, not loaded"
-    return f"{steps} step{'s' * (steps > 1)} at cfg {cfg:g}"
+    return f"{_count(steps)} at cfg {cfg:g}" if steps else "no step, not loaded"
+
+
+def _count(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"

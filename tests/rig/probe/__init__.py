@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import comfy.model_management
@@ -74,9 +75,10 @@ class ProbeState:
 
     def read(self, model: Any, after: dict[str, Any], nonce: int = 0) -> dict[str, Any]:
         shift = model.get_model_object("model_sampling").shift
+        keys = sorted(after)
         ours = [thread for thread in threading.enumerate() if "dualpass" in thread.name]
         counts = {"shift": shift, "patches": len(model.patches), "threads": len(ours)}
-        return {"ui": {name: [count] for name, count in counts.items()}}
+        return {"ui": {name: [count] for name, count in counts.items()} | {"latent": keys}}
 
 
 class ProbeFail:
@@ -100,8 +102,29 @@ class ProbeFail:
         return (model,)
 
 
+class ProbeSlow:
+    """A model whose calls take longer, so that no progress message is left out."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "slow"
+    CATEGORY = "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",), "seconds": ("FLOAT", {"step": 0.01})}}
+
+    def slow(self, model: Any, seconds: float) -> tuple[Any]:
+        def wait(executor: Any, *args: Any, **kwargs: Any) -> Any:
+            time.sleep(seconds)
+            return executor(*args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "slow", wait)
+        return (model,)
+
+
 class ProbeReference:
-    """One KSampler on the high expert whose model calls, from the first below `sigma` on, are low's.
+    """One KSampler on the high expert; from the first model call below `sigma` on, low answers.
 
     heunpp2 looks two steps ahead and comes back; an expert that was left is not loaded again.
     """
@@ -151,5 +174,5 @@ class ProbeCompare:
         return {"ui": {name: [value] for name, value in result.items()}}
 
 
-NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeReference, ProbeCompare)
+NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeSlow, ProbeReference, ProbeCompare)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}

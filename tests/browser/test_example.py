@@ -22,7 +22,19 @@ expect = pytest.importorskip("playwright.sync_api", reason="run `python3 dev.py 
 
 FOLDER = ROOT / "example_workflows"
 NAME = "wan22_i2v_dual_pass.json"
-SAMPLER = "12"
+ROUTER, SAMPLER = "7", "12"
+# Whether the text of this label lies over its node, or is hidden as when zoomed far out.
+IN_PLACE = """([label, id]) => {
+    const area = document.querySelector(`[aria-label="${label}"]`);
+    const node = app.graph.getNodeById(id);
+    const { scale, offset } = app.canvas.ds;
+    const canvas = app.canvas.canvas.getBoundingClientRect();
+    const left = canvas.left + (node.pos[0] + offset[0]) * scale;
+    const top = canvas.top + (node.pos[1] + offset[1]) * scale;
+    const rect = area.getBoundingClientRect();
+    const inside = rect.left >= left && rect.right <= left + node.size[0] * scale + 1;
+    return !area.checkVisibility({ visibilityProperty: true }) || (inside && rect.top >= top);
+}"""
 PLANNED = {"steps", "cfg_high", "cfg_low", "sampler_name", "scheduler", "shift", "boundary"}
 
 
@@ -99,6 +111,8 @@ def test_report_and_schedule_stay_under_their_nodes(page: Page, shot: Shot) -> N
     reload(page)
     expect(report).to_have_value(texts[0])
     expect(schedule).to_have_value(texts[1])
+    page.wait_for_function(IN_PLACE, arg=["report", ROUTER])
+    page.wait_for_function(IN_PLACE, arg=["schedule", SAMPLER])
     assert (prompt(page), widget_values(saved(page))) == before
     shot("texts-reloaded")
 

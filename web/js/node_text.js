@@ -20,6 +20,8 @@ function showText(node, output) {
   area.rows = Math.min(linesOf(text, node.size[0]), MOST_LINES);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  // Only a drawn canvas puts a new element in its place.
+  node.setDirtyCanvas(true, true);
 }
 
 // How many lines the text takes in a node of this width; not laid out yet, so not measured.

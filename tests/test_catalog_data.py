@@ -15,35 +15,13 @@ import pytest
 from pack.catalog.entries import Entry, read_entries
 from pack.catalog.pairs import find_pairs
 from pack.catalog.store import Store
+from rig.contract import EXAMPLE
 
 FOLDER = Path(__file__).parents[1] / "catalog"
 NAMES = ["models.json", "loras.json"]
 FIELDS = [field.name for field in fields(Entry)]
 ENTRIES = [entry for name in NAMES for entry in read_entries(FOLDER / name)[0]]
 ROLES = ["high", "low", "both"]
-EXAMPLE = [
-    {
-        "pair_id": "lightx2v-4step",
-        "name": "LightX2V 4-step",
-        "high": "wan2.2_i2v_lightx2v_4steps_lora_v1_high_noise.safetensors",
-        "low": "wan2.2_i2v_lightx2v_4steps_lora_v1_low_noise.safetensors",
-        "both": None,
-    },
-    {
-        "pair_id": "lightx2v-unified",
-        "name": "LightX2V Unified",
-        "high": None,
-        "low": None,
-        "both": "Wan21_I2V_14B_lightx2v_cfg_step_distill_lora_rank64.safetensors",
-    },
-    {
-        "pair_id": "svi-v2-pro",
-        "name": "SVI v2 PRO",
-        "high": "SVI_v2_PRO_Wan2.2-I2V-A14B_HIGH_lora_rank_128_fp16.safetensors",
-        "low": "SVI_v2_PRO_Wan2.2-I2V-A14B_LOW_lora_rank_128_fp16.safetensors",
-        "both": None,
-    },
-]
 
 
 def document(name: str) -> dict[str, Any]:

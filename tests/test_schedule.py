@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
@@ -10,10 +11,15 @@ comfy_samplers = pytest.importorskip("comfy.samplers")
 
 from comfy.model_sampling import ModelSamplingDiscreteFlow  # noqa: E402
 
+from pack.catalog.entries import Entry  # noqa: E402
+from pack.catalog.pairs import LoraPair  # noqa: E402
+from pack.catalog.stacks import Chosen  # noqa: E402
 from pack.nodes.sampling.schedule import (  # noqa: E402
     Plan,
     PlanError,
     check_finite,
+    full_plan,
+    plan_for,
     schedule_text,
     split_at_boundary,
     split_at_step,
@@ -94,6 +100,31 @@ def test_a_boundary_outside_0_to_1_is_refused(boundary: float) -> None:
 def test_numbers_that_are_not_finite_are_refused_by_name(number: float) -> None:
     with pytest.raises(PlanError, match="cfg_low"):
         check_finite(cfg_high=1.0, cfg_low=number)
+
+
+def chosen(kind: str, strength: float = 1.0, **said: Any) -> Chosen:
+    """A pair of one file for both passes, of this kind, with what its entry says."""
+    entry = Entry(file="x.safetensors", base_model="wan-i2v-14b", kind=kind, **said)
+    pair = LoraPair("wan-i2v-14b", "x", "X", None, None, entry)
+    return Chosen(pair, (strength,), (strength,))
+
+
+@pytest.mark.parametrize(
+    "kind", ("continuity", "style", "character", "motion", "reward", "quality", "")
+)
+def test_only_an_accelerator_shortens_the_run(kind: str) -> None:
+    pairs = [chosen(kind, steps=4, cfg=1.0, shift=3.0)]
+    assert plan_for("wan-i2v-14b", pairs) == full_plan("wan-i2v-14b")
+
+
+def test_an_accelerator_at_zero_strength_shortens_nothing() -> None:
+    pairs = [chosen("accelerator", 0.0, steps=4, cfg=1.0)]
+    assert plan_for("wan-i2v-14b", pairs) == full_plan("wan-i2v-14b")
+
+
+def test_what_an_accelerator_leaves_unsaid_stays_as_it_is() -> None:
+    pairs = [chosen("accelerator", steps=6, scheduler="beta")]
+    assert plan_for("wan-t2v-14b", pairs) == Plan(6, 4.0, 3.0, "euler", "beta", 12.0, 0.875)
 
 
 def test_the_text_shows_every_sigma_its_expert_and_the_hand_over() -> None:

@@ -22,7 +22,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="run `python3 dev.py 
 
 FOLDER = ROOT / "example_workflows"
 NAME = "wan22_i2v_dual_pass.json"
-ROUTER, SAMPLER = "7", "12"
+PICKER, ROUTER, SAMPLER = "6", "7", "12"
 # Whether the text of this label lies over its node, or is hidden as when zoomed far out.
 IN_PLACE = """([label, id]) => {
     const area = document.querySelector(`[aria-label="${label}"]`);
@@ -115,6 +115,16 @@ def test_report_and_schedule_stay_under_their_nodes(page: Page, shot: Shot) -> N
     page.wait_for_function(IN_PLACE, arg=["schedule", SAMPLER])
     assert (prompt(page), widget_values(saved(page))) == before
     shot("texts-reloaded")
+
+
+def test_a_bypassed_picker_means_no_lora(page: Page) -> None:
+    load(page, workflow())
+    fit(page)
+    page.evaluate("id => { app.graph.getNodeById(id).mode = LiteGraph.ALWAYS_BYPASS ?? 4 }", PICKER)
+    assert "pairs" not in prompt(page)[ROUTER]["inputs"]
+    page.evaluate("app.queuePrompt(0)")
+    report = page.get_by_label("report", exact=True)
+    expect(report).to_have_value("high: no LoRA\nlow: no LoRA", timeout=60_000)
 
 
 def test_widgets_that_do_not_count_look_disabled(page: Page, shot: Shot) -> None:

@@ -9,7 +9,7 @@ import comfy.samplers
 from ._api import SHOWS_TEXT, io
 from .sampling.run import Scene, dual_sample
 from .sampling.schedule import Plan
-from .sockets import DualPassPlan
+from .sockets import DualPassPlan, check_link
 
 
 class SVIProDualSampler(io.ComfyNode):
@@ -69,8 +69,7 @@ class SVIProDualSampler(io.ComfyNode):
     ) -> io.NodeOutput:
         if not latent:
             raise ValueError("latent is not connected. Connect the latent of WanImageToVideo.")
-        if not isinstance(plan, Plan | None):
-            raise ValueError(f"plan takes a link from LoRA Pairs (Catalog), not {plan!r}.")
+        check_link("plan", plan, Plan | None)
         if plan is None or settings == "manual":
             plan = Plan(steps, cfg_high, cfg_low, sampler_name, scheduler, shift, boundary)
         scene = Scene(model_high, model_low, positive, negative, latent)

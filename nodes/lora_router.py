@@ -10,7 +10,7 @@ from ._api import SHOWS_TEXT, io
 from .lora.apply import mode_for, patched
 from .lora.files import find_file
 from .lora.report import report_text
-from .sockets import LoraPairs
+from .sockets import LoraPairs, check_link
 
 
 class DualPassLoraRouter(io.ComfyNode):
@@ -52,8 +52,7 @@ class DualPassLoraRouter(io.ComfyNode):
     def execute(
         cls, model_high: Any, model_low: Any, pairs: tuple[Chosen, ...] = (), mode: str = "auto"
     ) -> io.NodeOutput:
-        if not isinstance(pairs, tuple):
-            raise ValueError(f"pairs takes a link from LoRA Pairs (Catalog), not {pairs!r}.")
+        check_link("pairs", pairs, tuple)
         mode_high, mode_low = mode_for(model_high, mode), mode_for(model_low, mode)
         high, reports_high = patched(model_high, "high", _files(pairs, "high"))
         low, reports_low = patched(model_low, "low", _files(pairs, "low"))

@@ -12,7 +12,7 @@ from ..catalog.store import Store
 from ._api import io
 from .lora.files import find_file, stamp
 from .sampling.schedule import plan_for
-from .sockets import DualPassPlan, LoraPairs
+from .sockets import DualPassPlan, LoraPairs, check_link
 
 
 class CatalogLoraPairPicker(io.ComfyNode):
@@ -83,9 +83,10 @@ class CatalogLoraPairPicker(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] | None = None
+        cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] = ()
     ) -> io.NodeOutput:
-        chosen = (*(previous or ()), *cls._chosen(base_model, pairs))
+        check_link("previous", previous, tuple)
+        chosen = (*previous, *cls._chosen(base_model, pairs))
         _check_chain(base_model, chosen)
         return io.NodeOutput(chosen, plan_for(base_model, chosen))
 

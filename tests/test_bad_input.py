@@ -100,6 +100,7 @@ def test_pairs_that_are_no_text_are_refused(server: Server, pairs: Any) -> None:
         ("SVIProDualSampler", {"latent": {}}, "latent is not connected"),
         ("DualPassLoraRouter", {"pairs": "svi-v2-pro"}, "pairs takes a link"),
         ("DualPassLoraRouter", {"pairs": ""}, "pairs takes a link"),
+        ("CatalogLoraPairPicker", {"previous": "svi-v2-pro"}, "previous takes a link"),
     ],
 )
 def test_a_value_where_a_link_belongs_is_refused(
@@ -108,8 +109,9 @@ def test_a_value_where_a_link_belongs_is_refused(
     graph, at = scene()
     latent, _ = dual(graph, at, **MANUAL)
     models = {"model_high": at["high"], "model_low": at["low"]}
-    graph.add("DualPassLoraRouter", "router", **models)
-    key = latent[0] if node == "SVIProDualSampler" else "router"
+    graph.add("DualPassLoraRouter", **models)
+    graph.add("CatalogLoraPairPicker", base_model="wan-i2v-14b", pairs="")
+    (key,) = (key for key, made in graph.items() if made["class_type"] == node)
     graph[key]["inputs"] |= inputs
     graph.add("PreviewAny", source=[key, 0])
     assert words in error_of(server.run(graph))

@@ -57,7 +57,7 @@ def patched(
     """A clone of `model` with each (file name, strength) added in order, and what reached it.
 
     The patcher decides how it holds them. No file to add: the model itself comes back.
-    Raises LoraError for a file of which nothing matches the model.
+    Raises LoraError for a file of which nothing matches the model, or that is of another size.
     """
     reports = []
     for name, strength in files:

@@ -16,11 +16,12 @@ class FileReport:
     expected: int
 
     def __str__(self) -> str:
+        """The counts first: in a narrow node the end of a long file name is out of sight."""
         modules = self.matched + self.unmatched + self.expected
         notes = f", {self.unmatched} not in this model" if self.unmatched else ""
         if self.expected:
             notes += f", {self.expected} of the Wan 2.1 image branch (normal)"
-        return f"{self.file} at {self.strength:g}: {self.matched} of {modules} modules{notes}"
+        return f"{self.matched} of {modules} modules{notes}, at {self.strength:g}: {self.file}"
 
 
 def report_text(role: str, mode: str, files: list[FileReport]) -> str:

@@ -66,6 +66,18 @@ def saved(page: Page) -> Any:
     return page.evaluate("app.graph.serialize()")
 
 
+def set_mode(page: Page, node_id: str, mode: int) -> None:
+    """Mute (2), bypass (4) or neither (0), as the page records any change."""
+    page.evaluate(
+        """([id, mode]) => {
+            app.canvas.emitBeforeChange();
+            app.graph.getNodeById(id).mode = mode;
+            app.canvas.emitAfterChange();
+        }""",
+        [node_id, mode],
+    )
+
+
 def disabled(page: Page, node_id: str) -> set[str]:
     return {name for name, value in widgets(page, node_id, "disabled").items() if value}
 
@@ -120,7 +132,7 @@ def test_report_and_schedule_stay_under_their_nodes(page: Page, shot: Shot) -> N
 def test_a_bypassed_picker_means_no_lora(page: Page) -> None:
     load(page, workflow())
     fit(page)
-    page.evaluate("id => { app.graph.getNodeById(id).mode = LiteGraph.ALWAYS_BYPASS ?? 4 }", PICKER)
+    set_mode(page, PICKER, 4)
     assert "pairs" not in prompt(page)[ROUTER]["inputs"]
     page.evaluate("app.queuePrompt(0)")
     report = page.get_by_label("report", exact=True)
@@ -135,6 +147,11 @@ def test_widgets_that_do_not_count_look_disabled(page: Page, shot: Shot) -> None
     assert disabled(page, sampler) == PLANNED | {"switch_step"}
     shot("planned")
     load(page, saved(page))
+    assert disabled(page, sampler) == PLANNED | {"switch_step"}
+    for mode in (2, 4):  # muted, bypassed: the picker hands no plan on
+        set_mode(page, picker, mode)
+        assert disabled(page, sampler) == {"switch_step"}
+    set_mode(page, picker, 0)
     assert disabled(page, sampler) == PLANNED | {"switch_step"}
     choose(page, sampler, "split", "step")
     assert disabled(page, sampler) == PLANNED

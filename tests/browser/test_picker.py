@@ -132,7 +132,7 @@ def test_a_failed_answer_can_be_asked_again(page: Page, shot: Shot) -> None:
     node_id = add(page, PICKER)
     choose(page, node_id, "pairs", "seko-v1@0.5")
     page.route(f"**{ROUTE}*", lambda route: route.fulfill(status=500))
-    page.locator("#graph-canvas").press("r")
+    boxes(page).first.press("r")
     status = page.locator(".dualpass-pairs").get_by_role("status")
     expect(status).to_contain_text("The pairs could not be loaded: the server answered 500.")
     expect(box(page, "seko-v1 0.5")).to_be_checked()

@@ -48,8 +48,9 @@ test("a tick appends, and changes nothing else", () => {
   for (const [text, id, on, expected] of table) assert.equal(ticked(text, id, on), expected);
 });
 
-test("rows are the catalog's pairs, then the choices it lacks", () => {
+test("rows are the choices that the catalog lacks, then its pairs", () => {
   assert.deepEqual(rows(PAIRS, "gone@2, b@0.6:1"), [
+    { id: "gone", name: "gone", files: "", on: true, note: "(not in catalog) 2" },
     {
       id: "a",
       name: "Pair A",
@@ -58,7 +59,6 @@ test("rows are the catalog's pairs, then the choices it lacks", () => {
       note: "",
     },
     { id: "b", name: "Pair B", files: "both: b.sft", on: true, note: "high 0.6, low 1" },
-    { id: "gone", name: "gone", files: "", on: true, note: "(not in catalog) 2" },
   ]);
 });
 

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
+from pathlib import Path
 
 from rig import setup
 from rig.client import ServerError
-from rig.server import start
+from rig.demo import WORKFLOW, replacements
+from rig.server import ROOT, start
+
+EXAMPLE = ROOT / "example_workflows" / WORKFLOW.name
+
+
+def write_workflow(path: Path) -> None:
+    """The example workflow with the names and sizes of the tiny models, for the page to open."""
+    workflow = json.loads(EXAMPLE.read_text(encoding="utf-8"))
+    sent = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        inputs = sent.get(str(node["id"]), {"inputs": {}})["inputs"]
+        tiny = replacements(sent[str(node["id"])]) if inputs else {}
+        swaps = {inputs[name]: value for name, value in tiny.items()}
+        old = node.get("widgets_values", [])
+        node["widgets_values"] = [swaps.get(value, value) for value in old]
+        node.get("properties", {}).pop("models", None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(workflow), encoding="utf-8")
 
 
 def serve(port: int) -> None:
     """Run until interrupted. Raises ServerError where ComfyUI does not start or ends."""
     with start(port=port, output=setup.cache() / "output") as server:
-        print(f"ComfyUI: {server.url} (examples: Templates > Extensions > dualpass)")
+        write_workflow(server.base / "user" / "default" / "workflows" / "tiny.json")
+        print(f"ComfyUI: {server.url} (press W and open `tiny`: the example on the tiny models)")
         print(f"log: {server.log}\nCtrl-C ends it; what you save in it ends with it.", flush=True)
         server.process.wait()
         server.check_alive()

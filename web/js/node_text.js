@@ -6,7 +6,6 @@ import { addElement, after, allNodes, make } from "./lib/page.js";
 
 const NAMES = { DualPassLoraRouter: "report", SVIProDualSampler: "schedule" };
 const LINE = 16; // px, as in style.css
-const CHARACTER = 7.3;
 const MOST_LINES = 12;
 
 const areaOf = (node) =>
@@ -17,18 +16,11 @@ function showText(node, output) {
   if (!text) return;
   const area = areaOf(node) ?? addArea(node);
   area.value = text;
-  area.rows = Math.min(linesOf(text, node.size[0]), MOST_LINES);
+  area.rows = Math.min(text.split("\n").length, MOST_LINES);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
   // Only a drawn canvas puts a new element in its place.
   node.setDirtyCanvas(true, true);
-}
-
-// How many lines the text takes in a node of this width; not laid out yet, so not measured.
-function linesOf(text, width) {
-  const most = (width - 50) / CHARACTER;
-  const heights = text.split("\n").map((line) => Math.ceil((line.length || 1) / most));
-  return heights.reduce((sum, height) => sum + height);
 }
 
 function addArea(node) {
@@ -54,9 +46,9 @@ async function restoreTexts() {
   }
 }
 
-/** What the nodes of a workflow gave out in its last run, as far as the server remembers. */
+/** What the nodes of a workflow gave out in its last good run, if the server remembers it. */
 async function lastOutputs(workflow) {
-  const ended = "status=completed,failed,cancelled&limit=1";
+  const ended = "status=completed&limit=1";
   const list = await api.fetchApi(`/jobs?${ended}&workflow_id=${encodeURIComponent(workflow)}`);
   const [job] = (await list.json()).jobs;
   if (!job) return {};
@@ -70,6 +62,6 @@ app.registerExtension({
     if (node.comfyClass in NAMES) after(node, "onExecuted", (output) => showText(node, output));
   },
   afterConfigureGraph() {
-    restoreTexts();
+    restoreTexts().catch((error) => console.warn("DualPass: no texts of the last run.", error));
   },
 });

@@ -7,7 +7,6 @@ import { rows, textOf, ticked } from "./lib/selection.js";
 
 const TYPE = "DUALPASS_LORA_PAIRS";
 const HEIGHT = 230; // px: nine pairs and the legend; more scroll
-const UNDO = { z: "Comfy.Undo", y: "Comfy.Redo", Z: "Comfy.Redo" };
 
 function addPicker(node, name) {
   const list = make("div", { className: "dualpass-list" });
@@ -59,7 +58,7 @@ function addPicker(node, name) {
     getMinHeight: () => HEIGHT,
   });
   widget.load = load;
-  root.addEventListener("keydown", undo);
+  list.addEventListener("keydown", pageKeys);
   after(baseModel, "callback", load);
   after(node, "onConfigure", load);
   load();
@@ -74,9 +73,14 @@ function boxFor({ id, name, files, on, note }, choose) {
   return box;
 }
 
-// The page leaves Ctrl+Z to a focused input, and a check box has no history of its own.
-function undo(event) {
-  const command = (event.ctrlKey || event.metaKey) && UNDO[event.key];
+// The page leaves its keys to a focused input, but a check box has no use for these.
+function pageKeys(event) {
+  const control = event.ctrlKey || event.metaKey ? "ctrl+" : "";
+  const command = {
+    "ctrl+z": event.shiftKey ? "Comfy.Redo" : "Comfy.Undo",
+    "ctrl+y": "Comfy.Redo",
+    r: "Comfy.RefreshNodeDefinitions",
+  }[control + event.key.toLowerCase()];
   if (!command) return;
   event.preventDefault();
   app.extensionManager.command.execute(command);

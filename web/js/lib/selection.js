@@ -40,7 +40,7 @@ export function ticked(text, id, on) {
 }
 
 /**
- * What the picker shows: each pair of the catalog, then the choices that the catalog lacks.
+ * What the picker shows: the choices that the catalog lacks, then each pair of the catalog.
  * @param {object[] | null} pairs the route's answer; null while it is not known
  * @param {string} text
  * @returns {{id: string, name: string, files: string, on: boolean, note: string}[]}
@@ -63,7 +63,8 @@ export function rows(pairs, text) {
     on: true,
     note: [missing, strengthNote(strengths.get(id))].filter(Boolean).join(" "),
   }));
-  return [...known, ...unknown];
+  // First, since each of them stops the run.
+  return [...unknown, ...known];
 }
 
 function filesOf(pair) {

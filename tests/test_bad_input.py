@@ -356,7 +356,7 @@ def test_the_report_counts_only_what_was_loaded(server: Server, own_catalog: Pat
     )
     write(own_catalog, entry("half.safetensors", "high"))
     lines = routed(server)["outputs"]["router"]["text"][0].splitlines()
-    assert lines[1] == "  10 of 20 modules, 10 not in this model, at 1: half.safetensors"
+    assert lines[1] == "  10 of 20 modules, 10 not in this model, strength 1: half.safetensors"
     assert lines[-1] == "Mine has no file for the low pass, which runs without it."
 
 

@@ -120,11 +120,11 @@ def test_the_report_counts_what_of_each_file_reached_each_expert(server: Server)
     svi, unified = PAIRS["svi-v2-pro"], PAIRS["lightx2v-unified"]["both"]
     assert lines[:4] == [
         "high, merged:",
-        f"  20 of 20 modules, at 1: {svi['high']}",
+        f"  20 of 20 modules, strength 1: {svi['high']}",
         "low, merged:",
-        f"  20 of 20 modules, at 1: {svi['low']}",
+        f"  20 of 20 modules, strength 1: {svi['low']}",
     ]
-    assert lines[4].endswith(f" of the Wan 2.1 image branch (normal), at 1: {unified}")
+    assert lines[4].endswith(f" of the Wan 2.1 image branch (normal), strength 1: {unified}")
 
 
 @pytest.mark.usefixtures("gguf")
@@ -159,8 +159,8 @@ def test_a_chain_of_pickers_puts_the_previous_pairs_first(server: Server) -> Non
     _, schedule = dual(graph, at | {"high": high, "low": low}, plan=plan)
     graph.add("PreviewAny", "schedule", source=schedule)
     outputs = server.run(graph)["outputs"]
-    names = [line for line in outputs["router"]["text"][0].splitlines() if ", at " in line]
-    assert [name.partition(", at 1: ")[2] for name in names] == [
+    names = [line for line in outputs["router"]["text"][0].splitlines() if ", strength " in line]
+    assert [name.partition(", strength 1: ")[2] for name in names] == [
         PAIRS[pair][role] for role in ("high", "low") for pair in ("lightx2v-4step", "svi-v2-pro")
     ]
     assert outputs["schedule"]["text"][0].startswith("4 steps, euler / simple, shift 5")

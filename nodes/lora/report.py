@@ -21,7 +21,8 @@ class FileReport:
         notes = f", {self.unmatched} not in this model" if self.unmatched else ""
         if self.expected:
             notes += f", {self.expected} of the Wan 2.1 image branch (normal)"
-        return f"{self.matched} of {modules} modules{notes}, at {self.strength:g}: {self.file}"
+        counts = f"{self.matched} of {modules} modules{notes}"
+        return f"{counts}, strength {self.strength:g}: {self.file}"
 
 
 def report_text(role: str, mode: str, files: list[FileReport]) -> str:

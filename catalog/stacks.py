@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from .entries import Entry
 from .fields import is_id
 from .pairs import LoraPair, Role
 from .store import Catalog
@@ -45,6 +46,10 @@ class Chosen:
     def strength(self, role: Role) -> float:
         """The one strength of a pass."""
         return (self.high if role == "high" else self.low)[0]
+
+    def entry_for(self, role: Role) -> Entry | None:
+        """The entry that acts on a pass: none at strength 0, or without a file for it."""
+        return self.pair.entry_for(role) if self.strength(role) else None
 
 
 def parse_selection(text: str) -> tuple[Choice, ...]:

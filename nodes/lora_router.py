@@ -67,5 +67,5 @@ class DualPassLoraRouter(io.ComfyNode):
 
 def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[str, float]]:
     """(file name, strength) of each pair that acts on the pass; strength 0 loads nothing."""
-    acting = [(choice.pair.entry_for(role), choice.strength(role)) for choice in pairs]
-    return [(find_file(entry), strength) for entry, strength in acting if entry and strength]
+    acting = [(choice.entry_for(role), choice.strength(role)) for choice in pairs]
+    return [(find_file(entry), strength) for entry, strength in acting if entry]

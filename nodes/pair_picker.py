@@ -103,8 +103,7 @@ class CatalogLoraPairPicker(io.ComfyNode):
 
 def _files(chosen: Sequence[Chosen]) -> list[str]:
     """The file of each pair on each pass where it acts."""
-    acting = [(choice, role) for choice in chosen for role in ROLES if choice.strength(role)]
-    entries = (choice.pair.entry_for(role) for choice, role in acting)
+    entries = [choice.entry_for(role) for choice in chosen for role in ROLES]
     return [find_file(entry) for entry in entries if entry]
 
 

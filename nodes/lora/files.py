@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import PurePosixPath
 from typing import Any
 
 import comfy.utils
@@ -23,10 +22,11 @@ def find_file(entry: Entry) -> str:
     Looks in every loras folder and its subfolders. Raises LoraError when there is no such file,
     or several in different subfolders.
     """
-    names = folder_paths.get_filename_list("loras")
-    wanted = PurePosixPath(entry.file)
-    listed = [name for name in names if _posix(name) == wanted]
-    alike = listed or [name for name in names if _posix(name).name == wanted.name]
+    names = {name.replace("\\", "/"): name for name in folder_paths.get_filename_list("loras")}
+    # The file where the catalog says counts before its namesakes elsewhere.
+    below = "/" + entry.file.rpartition("/")[2]
+    listed = [name for posix, name in names.items() if posix == entry.file]
+    alike = listed or [name for posix, name in names.items() if f"/{posix}".endswith(below)]
     # One file may be reached by several links, and a link may lead nowhere.
     found = {os.path.realpath(path): name for name in alike if (path := _path(name))}
     if not found:
@@ -39,10 +39,6 @@ def find_file(entry: Entry) -> str:
 
 def _path(name: str) -> str | None:
     return folder_paths.get_full_path("loras", name)
-
-
-def _posix(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
 
 
 def _folders() -> str:

@@ -70,8 +70,7 @@ def _said(choice: Chosen) -> Iterator[tuple[str, Any]]:
     if choice.pair.kind != "accelerator":
         return
     for role in ROLES:
-        entry = choice.pair.entry_for(role)
-        if entry and choice.strength(role):
+        if entry := choice.entry_for(role):
             asked: dict[str, Any] = {"steps": entry.steps, "shift": entry.shift}
             asked |= {"sampler_name": entry.sampler, "scheduler": entry.scheduler}
             asked |= {f"cfg_{role}": entry.cfg}

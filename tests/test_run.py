@@ -10,8 +10,7 @@ import pytest
 
 from rig import server as rig_server
 from rig.client import Server
-from rig.graphs import Graph, dual, error_of, scene
-from rig.graphs import shifted as core_shifted
+from rig.graphs import Graph, compare, core, dual, error_of, scene, shifted
 
 PACKS = {"dualpass": rig_server.ROOT, "probe": rig_server.ROOT / "tests" / "rig" / "probe"}
 EIGHT = {"settings": "manual", "steps": 8, "cfg_high": 2.0, "cfg_low": 2.0, "shift": 5.0}
@@ -129,14 +128,6 @@ def test_a_noise_mask_and_a_batch_go_through_both_experts(server: Server) -> Non
     at["latent"], *_ = graph.add("SetLatentNoiseMask", samples=at["latent"], mask=mask)
     same = at | {"low": at["high"]}
     latent, _ = dual(graph, same, **EIGHT, seed=3)
-    core, *_ = graph.add(
-        "KSampler",
-        model=core_shifted(graph, at["high"], 5.0),
-        positive=at["positive"],
-        negative=at["negative"],
-        latent_image=at["latent"],
-        **{"seed": 3, "steps": 8, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"},
-        denoise=1.0,
-    )
-    graph.add("ProbeCompare", "core", a=latent, b=core)
+    euler = {"seed": 3, "steps": 8, "cfg": 2.0, "sampler_name": "euler", "scheduler": "simple"}
+    compare(graph, "core", latent, core(graph, at, shifted(graph, at["high"], 5.0), **euler))
     assert server.run(graph)["outputs"]["core"]["difference"] == [0.0]

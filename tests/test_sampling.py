@@ -25,7 +25,6 @@ SCHEDULERS = ("simple", "beta", "normal")
 STEPS = (4, 6, 8, 20)
 SHIFT = 5.0
 SEED = 7
-BOUNDARY = {"split": "boundary", "boundary": 0.9}
 
 
 def settings(sampler: str, scheduler: str, steps: int, cfg: float = 2.0) -> dict[str, object]:

@@ -20,13 +20,12 @@ def write_workflow(path: Path) -> None:
     """The example workflow with the names and sizes of the tiny models, for the page to open."""
     workflow = json.loads(EXAMPLE.read_text(encoding="utf-8"))
     sent = json.loads(WORKFLOW.read_text(encoding="utf-8"))
-    for node in workflow["nodes"]:
-        inputs = sent.get(str(node["id"]), {"inputs": {}})["inputs"]
-        tiny = replacements(sent[str(node["id"])]) if inputs else {}
-        swaps = {inputs[name]: value for name, value in tiny.items()}
-        old = node.get("widgets_values", [])
-        node["widgets_values"] = [swaps.get(value, value) for value in old]
-        node.get("properties", {}).pop("models", None)
+    nodes = {str(node["id"]): node for node in workflow["nodes"]}
+    for node_id, asked in sent.items():  # a note is not sent
+        node, tiny = nodes[node_id], replacements(asked)
+        swaps = {asked["inputs"][name]: value for name, value in tiny.items()}
+        node["widgets_values"] = [swaps.get(old, old) for old in node.get("widgets_values", [])]
+        node["properties"].pop("models", None)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(workflow), encoding="utf-8")
 

@@ -33,6 +33,7 @@ class Catalog:
     pairs: Mapping[str, tuple[LoraPair, ...]]
     problems: tuple[Problem, ...]
     revision: str
+    own: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def base_models(self) -> tuple[str, ...]:
@@ -67,26 +68,46 @@ class _File:
 
 
 class Store:
-    """The catalog as it is on disk, looked at no more than once a second of `clock`."""
+    """The catalog as it is on disk, looked at no more than once a second of `clock`.
+
+    With `wait`, in seconds, a look is taken by a thread and waited for no longer than that, so that
+    an event loop does not stall; what the thread finds counts when it has found it.
+    """
 
     def __init__(
-        self, shipped: Path, user: Path | None, clock: Callable[[], float] = time.monotonic
+        self,
+        shipped: Path,
+        user: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        wait: float | None = None,
     ) -> None:
         self._shipped = [shipped / name for name in _names]
         self._own = [user / name for name in _names] if user else []
         self._files = dict.fromkeys(self._shipped + self._own, _File())
-        self._catalog = _snapshot((), ())
+        self._catalog = _snapshot((), (), ())
         self._clock = clock
+        self._wait = wait
         self._due = clock()
-        self._lock = threading.Lock()
+        self._looking = threading.Lock()
 
     def catalog(self) -> Catalog:
         """The current snapshot. A file that is broken now counts as it last was when readable."""
-        with self._lock:
-            now = self._clock()
-            if now >= self._due:
-                self._due = now + _patience
+        if self._clock() >= self._due:
+            if self._wait is None:
+                return self.read()
+            if not self._looking.locked():
+                look = threading.Thread(target=self.read, name="dualpass-catalog", daemon=True)
+                look.start()
+                look.join(self._wait)
+        return self._catalog
+
+    def read(self) -> Catalog:
+        """The snapshot of this very moment, however long it takes to read."""
+        with self._looking:
+            try:
                 self._look()
+            finally:
+                self._due = self._clock() + _patience
             return self._catalog
 
     def _look(self) -> None:
@@ -95,10 +116,12 @@ class Store:
         for path in changed:
             self._files[path] = self._load(path, seen[path])
         if changed:
-            shipped = chain.from_iterable(self._files[path].entries for path in self._shipped)
-            own = chain.from_iterable(self._files[path].entries for path in self._own)
+            shipped, own = self._entries(self._shipped), self._entries(self._own)
             problems = chain.from_iterable(file.problems for file in self._files.values())
-            self._catalog = _snapshot(_merged(shipped, own), problems)
+            self._catalog = _snapshot(shipped, own, problems)
+
+    def _entries(self, paths: Iterable[Path]) -> list[Entry]:
+        return [entry for path in paths for entry in self._files[path].entries]
 
     def _load(self, path: Path, signature: tuple[int, ...]) -> _File:
         if not signature and path in self._own:
@@ -137,9 +160,13 @@ def _grouped(entries: Iterable[Entry]) -> dict[tuple[str, ...], list[Entry]]:
     return groups
 
 
-def _snapshot(entries: Iterable[Entry], problems: Iterable[Problem]) -> Catalog:
-    entries, problems = tuple(entries), tuple(problems)
+def _snapshot(
+    shipped: Iterable[Entry], own: Iterable[Entry], problems: Iterable[Problem]
+) -> Catalog:
+    own, problems = tuple(own), tuple(problems)
+    entries = tuple(_merged(shipped, own))
     base_models = sorted({entry.base_model for entry in entries if entry.pair_id})
     pairs = {base_model: find_pairs(entries, base_model) for base_model in base_models}
     revision = hashlib.sha256(repr((entries, problems)).encode()).hexdigest()[:12]
-    return Catalog(entries, MappingProxyType(pairs), problems, revision)
+    keys = frozenset((entry.base_model, entry.pair_id) for entry in own if entry.pair_id)
+    return Catalog(entries, MappingProxyType(pairs), problems, revision, keys)

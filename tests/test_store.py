@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import FrozenInstanceError
 from pathlib import Path
@@ -233,3 +234,39 @@ def test_threads_only_ever_see_whole_snapshots(shipped: Path, user: Path) -> Non
         thread.join()
     assert set(seen) <= {("a", "b"), ("a", "b", "mine")}
     assert len(seen) == 800
+
+
+def test_an_event_loop_does_not_wait_for_a_long_read(
+    shipped: Path, user: Path, clock: Clock
+) -> None:
+    """A look takes longer than the caller waits; what it found counts when it is done."""
+    store = Store(shipped, user, clock, wait=0)
+    first = store.read()
+    put(user, *[raw(f"p{number}", "high", "h") | {"steps": 0} for number in range(4999)])
+    clock.now += 1
+    assert store.catalog() is first
+    deadline = time.monotonic() + 30
+    while store.catalog() is first and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(store.catalog().problems) == 4999
+
+
+def test_a_short_read_counts_at_once_even_on_an_event_loop(
+    shipped: Path, user: Path, clock: Clock
+) -> None:
+    store = Store(shipped, user, clock, wait=30)
+    store.read()
+    put(user, raw("mine", "both", "m"))
+    clock.now += 1
+    assert files(store)[-1] == (None, None, "m.sft")
+
+
+def test_read_looks_now_whatever_the_clock_says(store: Store, user: Path) -> None:
+    store.catalog()
+    put(user, raw("mine", "both", "m"))
+    assert [pair.pair_id for pair in store.read().find_pairs(BASE)] == ["a", "b", "mine"]
+
+
+def test_the_snapshot_knows_which_pairs_are_the_users(store: Store, user: Path) -> None:
+    put(user, raw("mine", "both", "m"), raw("a", "low", "own"))
+    assert store.catalog().own == {(BASE, "mine"), (BASE, "a")}

@@ -9,11 +9,18 @@ import comfy.utils
 import folder_paths
 from safetensors import SafetensorError
 
+from ...catalog.disk import LoraFolders
 from ...catalog.entries import Entry
 
 
 class LoraError(ValueError):
     """A LoRA file that is missing, or that can not do what was asked."""
+
+
+LORAS = LoraFolders(
+    lambda: folder_paths.get_folder_paths("loras"),
+    lambda: folder_paths.get_filename_list("loras"),
+)
 
 
 def find_file(entry: Entry) -> str:
@@ -22,33 +29,25 @@ def find_file(entry: Entry) -> str:
     Looks in every loras folder and its subfolders. Raises LoraError when there is no such file,
     or several in different subfolders.
     """
-    names = {name.replace("\\", "/"): name for name in folder_paths.get_filename_list("loras")}
-    # The file where the catalog says counts before its namesakes elsewhere.
-    below = "/" + entry.file.rpartition("/")[2]
-    listed = [name for posix, name in names.items() if posix == entry.file]
-    alike = listed or [name for posix, name in names.items() if f"/{posix}".endswith(below)]
-    # One file may be reached by several links, and a link may lead nowhere.
-    found = {os.path.realpath(path): name for name in alike if (path := _path(name))}
+    found = LORAS.listing().find(entry.file)
     if not found:
-        raise LoraError(f"{entry.file} is in none of {_folders()}. {_source(entry)}")
+        folders = ", ".join(LORAS.folders())
+        raise LoraError(f"{entry.file} is in none of {folders}. {_remedy(entry)}")
     if len(found) > 1:
         places = ", ".join(sorted(found.values())[:3])
         raise LoraError(f"{entry.file} is there {len(found)} times: {places}. Keep one of them.")
     return next(iter(found.values()))
 
 
-def _path(name: str) -> str | None:
-    return folder_paths.get_full_path("loras", name)
-
-
-def _folders() -> str:
-    return ", ".join(folder_paths.get_folder_paths("loras"))
-
-
-def _source(entry: Entry) -> str:
+def _remedy(entry: Entry) -> str:
     if not entry.hf_repo:
         return "Its catalog entry names no place to get it from."
-    return f"Get it from https://huggingface.co/{entry.hf_repo} ({entry.hf_file or entry.file})."
+    command = f"python -m catalog fetch {entry.pair_id} --base-model {entry.base_model}"
+    return (
+        f"Press its download button in LoRA Pairs (Catalog), run `{command}` in the folder of "
+        f"DualPass, or get it from https://huggingface.co/{entry.hf_repo} "
+        f"({entry.hf_file or entry.file})."
+    )
 
 
 def load_file(name: str) -> tuple[dict[str, Any], dict[str, str] | None]:

@@ -1,0 +1,70 @@
+"""ComfyUI's loras folders: which files are there, and which of them an entry means."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_endings = (".safetensors", ".sft")
+
+
+@dataclass(frozen=True)
+class LoraFolders:
+    """Where LoRAs lie, and which are listed there now; the first folder takes new ones."""
+
+    folders: Callable[[], Sequence[str]]
+    names: Callable[[], Sequence[str]]
+
+    @classmethod
+    def of(cls, *folders: Path) -> LoraFolders:
+        """The same, without ComfyUI: walks the folders and their subfolders at each look."""
+        return cls(lambda: [str(folder) for folder in folders], lambda: _walked(folders))
+
+    def listing(self) -> Listing:
+        """What is there at this moment."""
+        return Listing(tuple(self.folders()), tuple(self.names()))
+
+    def find(self, file: str) -> tuple[Path, ...]:
+        """The real files that an entry's `file` may mean: none, the one, or several."""
+        return tuple(self.listing().find(file))
+
+
+class Listing:
+    """The files below the loras folders at one moment, looked up by their names."""
+
+    def __init__(self, folders: Sequence[str], names: Sequence[str]) -> None:
+        self.folders = folders
+        # As ComfyUI lists them, and with / on every system.
+        self.names = {name.replace("\\", "/"): name for name in names}
+        self._alike: dict[str, list[str]] = {}
+        for posix in self.names:
+            self._alike.setdefault(posix.rpartition("/")[2], []).append(posix)
+
+    def find(self, file: str) -> Mapping[Path, str]:
+        """Each real file that an entry's `file` may mean, and its name as ComfyUI lists it.
+
+        The file where the catalog says counts before its namesakes in other folders.
+        """
+        alike = [file] if file in self.names else self._alike.get(file.rpartition("/")[2], [])
+        # One file may be reached by several links, and a link may lead nowhere.
+        return {path: self.names[posix] for posix in alike if (path := self._path(posix))}
+
+    def _path(self, posix: str) -> Path | None:
+        for folder in self.folders:
+            path = os.path.join(folder, self.names[posix])
+            if os.path.isfile(path):
+                return Path(os.path.realpath(path))
+        return None
+
+
+def _walked(folders: Sequence[Path]) -> list[str]:
+    found: dict[str, None] = {}
+    for folder in folders:
+        for place, subfolders, files in os.walk(folder, followlinks=True):
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            below = Path(place).relative_to(folder)
+            lora_files = sorted(file for file in files if file.lower().endswith(_endings))
+            found |= dict.fromkeys((below / file).as_posix() for file in lora_files)
+    return list(found)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 from .entries import Entry
 from .fields import is_id
-from .pairs import LoraPair, Role
+from .pairs import ROLES, LoraPair, Role
 from .store import Catalog
 
 Levels = tuple[float, ...]
@@ -79,6 +80,32 @@ def choose(choices: Iterable[Choice], catalog: Catalog, base_model: str) -> tupl
     """
     pairs = [(choice, catalog.get_pair(base_model, choice.pair_id)) for choice in choices]
     return tuple(_chosen(choice, pair) for choice, pair in pairs)
+
+
+def warnings(chosen: Sequence[Chosen]) -> tuple[str, ...]:
+    """What to know before running these together: half pairs, and what acts twice on a pass."""
+    lacks = (choice.pair.warning for choice in chosen)
+    doubts = (_doubt(first, second) for first, second in combinations(chosen, 2))
+    return tuple(text for text in chain(lacks, doubts) if text)
+
+
+def _doubt(first: Chosen, second: Chosen) -> str:
+    names = f"{first.pair.name} and {second.pair.name}"
+    acting = [(role, first.entry_for(role), second.entry_for(role)) for role in ROLES]
+    shared = [(role, one, other) for role, one, other in acting if one and other]
+    for role, one, other in shared:
+        if _same_weights(one, other):
+            return f"{names} hold the same weights: the {role} pass gets them twice. Keep one."
+    if shared and first.pair.kind == second.pair.kind == "accelerator":
+        return f"{names} both speed up the {shared[0][0]} pass; one of them is usually enough."
+    return ""
+
+
+def _same_weights(one: Entry, other: Entry) -> bool:
+    if one.sha256 and other.sha256:
+        return one.sha256 == other.sha256
+    said = (one.same_as == other.pair_id, other.same_as == one.pair_id)
+    return one.file == other.file or any(said)
 
 
 def _chosen(choice: Choice, pair: LoraPair) -> Chosen:

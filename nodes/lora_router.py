@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..catalog.pairs import Role
-from ..catalog.stacks import Chosen
+from ..catalog.stacks import Chosen, warnings
 from ._api import SHOWS_TEXT, io
 from .lora.apply import mode_for, patched
 from .lora.files import find_file
@@ -59,7 +59,7 @@ class DualPassLoraRouter(io.ComfyNode):
         lines = [
             report_text("high", mode_high, reports_high),
             report_text("low", mode_low, reports_low),
-            *filter(None, (choice.pair.warning for choice in pairs)),
+            *warnings(pairs),
         ]
         report = "\n".join(lines)
         return io.NodeOutput(high, low, report, ui={"text": [report]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from pack.catalog.stacks import (
     choose,
     format_selection,
     parse_selection,
+    warnings,
 )
 from pack.catalog.store import Catalog, Store
 
@@ -145,3 +147,25 @@ def test_what_cannot_run_is_refused_with_its_reason(
 ) -> None:
     with pytest.raises(ValueError, match=reason):
         choose(parse_selection(text), catalog, BASE)
+
+
+SHIPPED = Store(Path(__file__).parents[1] / "catalog", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", []),
+        ("svi-v2-pro, lightx2v-4step", []),
+        ("lightx2v-moe-distill", ["has no file for the low pass"]),
+        ("lightx2v-4step, lightx2v-cfg-step-distill", ["both speed up the high pass"]),
+        ("lightx2v-4step, seko-v1", ["the same weights: the high pass gets them twice"]),
+        ("lightx2v-1022, lightx2v-unified", ["the same weights: the low pass gets them twice"]),
+        ("lightx2v-4step@1:0, lightx2v-cfg-step-distill@0:1", []),
+        ("lightx2v-1022@1:0, lightx2v-unified@0:1", []),
+    ],
+)
+def test_what_acts_twice_on_a_pass_is_told(text: str, said: list[str]) -> None:
+    told = warnings(choose(parse_selection(text), SHIPPED.catalog(), BASE))
+    assert len(told) == len(said)
+    assert all(part in line for part, line in zip(said, told, strict=True))

@@ -82,7 +82,7 @@ def read_entries(path: Path) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     Raises CatalogError if the file as a whole cannot be read or is not strict JSON.
     """
     source = f"{path.parent.name}/{path.name}"
-    text = _load_text(path, source)
+    text = load_text(path, source)
     entries: list[Entry] = []
     problems: list[Problem] = []
     try:
@@ -97,7 +97,8 @@ def read_entries(path: Path) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     return tuple(entries), tuple(problems)
 
 
-def _load_text(path: Path, source: str) -> str:
+def load_text(path: Path, source: str) -> str:
+    """The text of a file of at most 4 MiB. Raises CatalogError, which calls it `source`."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode) or status.st_size > _largest:

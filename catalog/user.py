@@ -1,0 +1,228 @@
+"""All that is written below the user's folder: whole or not at all, one writer at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import IO, Any
+
+from .disk import Listing
+from .entries import CatalogError, Entry, read_entries
+from .header import read_header
+from .pairs import find_pairs
+
+_names = ("models.json", "loras.json")
+_own = _names[1]
+_counted = re.compile(r"((?:\d{1,9}\.)*)(\d{1,9})", re.ASCII)
+_patience = 10.0
+_stale = 600.0
+_block = 2**20
+
+
+class UserError(ValueError):
+    """Something in the user's folder that cannot be written; the message says why."""
+
+
+def write_json(
+    path: Path, data: Mapping[str, Any], check: Callable[[Path], object] | None = None
+) -> None:
+    """Put data in a file of the user's in one step: a reader sees the old text or the new.
+
+    A link is kept, and what it leads to is replaced. `check` may look at the new file, and raise,
+    before the old one is gone.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # What backslashes stand for here are lone surrogates, which JSON can hold only like that.
+    text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(text.encode(errors="backslashreplace"))
+            file.flush()
+            os.fsync(file.fileno())
+        if check:
+            check(temporary)
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o777)
+        _replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(target.parent)
+
+
+@contextmanager
+def locked(user: Path) -> Iterator[None]:
+    """Whoever reads a file of the user's folder and writes it anew does both inside of this.
+
+    Raises UserError when another thread or process is at it for 10 seconds.
+    """
+    user.mkdir(parents=True, exist_ok=True)
+    # The system lets go of the lock when its holder dies.
+    with (user / ".lock").open("ab") as file:
+        due = time.monotonic() + _patience
+        while not _is_ours(file):
+            if time.monotonic() > due:
+                raise UserError(f"Another program is writing to {user}. Try again when it is done.")
+            time.sleep(0.02)
+        _sweep(user)
+        yield
+
+
+def add_entries(user: Path, entries: Sequence[Entry], today: str) -> None:
+    """Add entries to the user's loras.json; `today` is a date such as 2026-11-21.
+
+    What is there stays, known fields or not; entries that are there already are not added again.
+    Raises UserError when a pair is there with other files, and CatalogError, which knows line and
+    column, when a file of the user's is not strict JSON. Nothing is written then.
+    """
+    with locked(user):
+        own = [entry for name in _names for entry in _read(user / name)]
+        new = [entry for entry in entries if not _is_there(entry, own)]
+        _check_conflicts([*own, *new], new)
+        if new:
+            path = user / _own
+            data = _load(path)
+            _grow(data, new, today)
+            write_json(path, data, _checked)
+
+
+def measured(entry: Entry, listing: Listing, base_model: str) -> Entry:
+    """The entry for a base model, with the size in bytes and the sha256 of its file on disk.
+
+    Raises UserError when the file is not there, or several times, and HeaderError when it is no
+    sound safetensors file.
+    """
+    found = tuple(listing.find(entry.file))
+    if not found:
+        raise UserError(f"{entry.file} is in none of {', '.join(listing.folders)}.")
+    if len(found) > 1:
+        raise UserError(f"{entry.file} is there {len(found)} times. Keep one of them.")
+    size = read_header(found[0]).size
+    size_gb = round(size / 1e9, 3) or None
+    digest = _sha256(found[0])
+    return replace(entry, base_model=base_model, size=size, size_gb=size_gb, sha256=digest)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_block):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    # Windows refuses for the moment in which somebody reads the old file.
+    for _ in range(20 if os.name == "nt" else 0):
+        with suppress(PermissionError):
+            os.replace(temporary, target)
+            return
+        time.sleep(0.05)
+    os.replace(temporary, target)
+
+
+def _sync(folder: Path) -> None:
+    """Have the new name of a file survive a power cut, where folders can be opened for that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _is_ours(file: IO[bytes]) -> bool:
+        with suppress(OSError):
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            return True
+        return False
+
+else:
+    import fcntl
+
+    def _is_ours(file: IO[bytes]) -> bool:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+
+def _sweep(user: Path) -> None:
+    """Remove what a writer left that was killed."""
+    for left in user.glob(".*.json.*.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _stale:
+                left.unlink()
+
+
+def _read(path: Path) -> tuple[Entry, ...]:
+    return read_entries(path)[0] if os.path.lexists(path) else ()
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """A file that has been checked, as it stands; no file is an empty one."""
+    return json.loads(path.read_bytes().decode("utf-8-sig")) if os.path.lexists(path) else {}
+
+
+def _is_there(entry: Entry, own: Iterable[Entry]) -> bool:
+    return _key(entry) in map(_key, own)
+
+
+def _key(entry: Entry) -> tuple[str, ...]:
+    return entry.base_model, entry.pair_id, entry.pair_role, entry.file
+
+
+def _check_conflicts(entries: Sequence[Entry], new: Sequence[Entry]) -> None:
+    changed = {(entry.base_model, entry.pair_id) for entry in new if entry.pair_id}
+    for base_model in sorted({base_model for base_model, _ in changed}):
+        for pair in find_pairs(entries, base_model):
+            if pair.problem and (base_model, pair.pair_id) in changed:
+                raise UserError(f"Your catalog would contradict itself. {pair.problem}")
+
+
+def _grow(data: dict[str, Any], entries: Iterable[Entry], today: str) -> None:
+    head = {"version": _next(data.get("version")), "date": today}
+    rest = {key: value for key, value in data.items() if key not in head}
+    data.clear()
+    data |= head | rest
+    data.setdefault("loras", []).extend(map(_as_json, entries))
+
+
+def _next(version: object) -> str:
+    """The version after this one: its last number one higher."""
+    counted = _counted.fullmatch(version) if isinstance(version, str) else None
+    return f"{counted[1]}{int(counted[2]) + 1}" if counted else "1"
+
+
+def _as_json(entry: Entry) -> dict[str, Any]:
+    """An entry as a file has it, without what nobody said."""
+    values = {field.name: (getattr(entry, field.name), field.default) for field in fields(Entry)}
+    said = {name: value for name, (value, unsaid) in values.items() if value != unsaid}
+    return {name: _plain(value) for name, value in ({"dest": entry.dest} | said).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(map(_plain, value))
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _checked(path: Path) -> None:
+    try:
+        read_entries(path)
+    except CatalogError as error:
+        raise UserError(f"Your catalog cannot take more: {error.problem.text}") from error

@@ -105,5 +105,6 @@ def _rival(kept: dict[str, Entry], entry: Entry) -> Entry | None:
 def _conflict(first: Entry, second: Entry) -> str:
     return (
         f"The pair {first.pair_id} of {first.base_model} has {first.file} for {first.pair_role} "
-        f"and also {second.file} for {second.pair_role}; remove one of them from the catalog."
+        f"and also {second.file} for {second.pair_role}; remove one of them from your catalog. "
+        "`python -m catalog check` lists all such places."
     )

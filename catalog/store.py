@@ -19,6 +19,7 @@ from .pairs import LoraPair, find_pairs
 _log = logging.getLogger("dualpass")
 _names = ("models.json", "loras.json")
 _patience = 1.0
+_add = "Untick it, or add it with `python -m catalog add FILES` in the folder of DualPass."
 
 
 class UnknownPairError(ValueError):
@@ -53,10 +54,10 @@ class Catalog:
         others = [
             other for other, pairs in self.pairs.items() if pair_id in {p.pair_id for p in pairs}
         ]
-        elsewhere = f" It belongs to {', '.join(others)}." if others else ""
+        remedy = f"It belongs to {', '.join(others)}." if others else _add
         raise UnknownPairError(
             f"Pair {pair_id[:80]!r} is not in your catalog "
-            f"(known for {base_model[:80]}: {known}).{elsewhere}"
+            f"(known for {base_model[:80]}: {known}). {remedy}"
         )
 
 

@@ -113,7 +113,7 @@ def test_unknown_pairs_are_refused_with_those_that_are_known(store: Store) -> No
     assert str(caught.value) == (
         "Pair 'c' is not in your catalog (known for wan-i2v-14b: a, b). It belongs to wan-t2v-14b."
     )
-    with pytest.raises(UnknownPairError, match=r"\(known for sdxl: none\)\.$"):
+    with pytest.raises(UnknownPairError, match=r"\(known for sdxl: none\)\. Untick it, or add it"):
         store.catalog().get_pair("sdxl", "zzz")
     assert store.catalog().get_pair("wan-t2v-14b", "c").pair_id == "c"
 

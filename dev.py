@@ -21,6 +21,7 @@ COMMANDS = {
     "test": "run every test, on the oldest ComfyUI all but the browser's; arguments go to pytest",
     "bench": "measure, and print figures beside their peers",
     "lint": "ruff, type check, layers",
+    "catalog": "the catalog's own command line; arguments go to `python -m catalog`",
 }
 
 
@@ -60,7 +61,6 @@ def prepare(version: str) -> tuple[str, dict[str, str]]:
 
 def run(command: list[str], env: dict[str, str]) -> int:
     """Become the command, so that signals and the exit status are its own."""
-    os.chdir(ROOT)
     if os.name == "posix":
         os.execve(command[0], command, env)
     process = subprocess.Popen(command, env=env)
@@ -82,7 +82,16 @@ def test_both() -> int:
     return next(filter(None, codes), 0)
 
 
+def catalog(rest: list[str]) -> int:
+    """Run the catalog's command line from here, so that files are named from here."""
+    paths = filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return run([sys.executable, "-m", "catalog", *rest], env)
+
+
 def main() -> int:
+    if sys.argv[1:2] == ["catalog"]:
+        return catalog(sys.argv[2:])  # its options and its --help are its own
     args, rest = arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     if args.command == "test" and not (args.comfyui or rest or os.environ.get("COMFYUI_DIR")):
@@ -98,6 +107,7 @@ def main() -> int:
     if args.command == "setup":
         return 0
     module = "pytest" if args.command == "test" else f"rig.{args.command}"
+    os.chdir(ROOT)
     return run([python, "-m", module, *rest], env)
 
 

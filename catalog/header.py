@@ -87,8 +87,8 @@ def read_header(path: Path) -> Header:
         code, what, remedy = slip.args
         raise HeaderError(code, f"{path.name} {what}; {remedy}.") from None
     except OSError as error:
-        text = f"{path.name} cannot be read ({error.strerror or error}); check its place."
-        raise HeaderError("UNREADABLE", text) from error
+        why = f"{path.name} cannot be read ({error.strerror or error}); check its place."
+        raise HeaderError("UNREADABLE", why) from error
 
 
 def _fail(code: str, what: str, remedy: str = _again) -> NoReturn:

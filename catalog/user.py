@@ -38,26 +38,12 @@ def write_json(
     """Put data in a file of the user's in one step: a reader sees the old text or the new.
 
     A link is kept, and what it leads to is replaced. `check` may look at the new file, and raise,
-    before the old one is gone.
+    before the old one is gone. Raises UserError when the disk does not take it.
     """
-    target = Path(os.path.realpath(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
     # What backslashes stand for here are lone surrogates, which JSON can hold only like that.
     text = json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(text.encode(errors="backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        if check:
-            check(temporary)
-        with suppress(FileNotFoundError):
-            temporary.chmod(target.stat().st_mode & 0o777)
-        _replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(target.parent)
+    with _told(path.name):
+        _write(Path(os.path.realpath(path)), text.encode(errors="backslashreplace"), check)
 
 
 @contextmanager
@@ -66,13 +52,15 @@ def locked(user: Path) -> Iterator[None]:
 
     Raises UserError when another thread or process is at it for 10 seconds.
     """
-    user.mkdir(parents=True, exist_ok=True)
-    # The system lets go of the lock when its holder dies.
-    with (user / ".lock").open("ab") as file:
+    with _told("Your folder"):
+        user.mkdir(parents=True, exist_ok=True)
+        file = (user / ".lock").open("ab")
+    # The system lets go of the lock when the file is closed or its holder dies.
+    with file:
         due = time.monotonic() + _patience
         while not _is_ours(file):
             if time.monotonic() > due:
-                raise UserError(f"Another program is writing to {user}. Try again when it is done.")
+                raise UserError("Another program writes into your folder. Try again in a moment.")
             time.sleep(0.02)
         _sweep(user)
         yield
@@ -104,7 +92,7 @@ def measured(entry: Entry, listing: Listing, base_model: str) -> Entry:
     """
     found = tuple(listing.find(entry.file))
     if not found:
-        raise UserError(f"{entry.file} is in none of {', '.join(listing.folders)}.")
+        raise UserError(f"{entry.file} is in none of your loras folders.")
     if len(found) > 1:
         raise UserError(f"{entry.file} is there {len(found)} times. Keep one of them.")
     size = read_header(found[0]).size
@@ -119,6 +107,35 @@ def _sha256(path: Path) -> str:
         while block := file.read(_block):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Names what the system did not do, without saying where it lies: pages show this."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        text = f"{what} cannot be written ({why}). See that it is yours and the disk has room."
+        raise UserError(text) from error
+
+
+def _write(target: Path, text: bytes, check: Callable[[Path], object] | None) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if check:
+            check(temporary)
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o777)
+        _replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(target.parent)
 
 
 def _replace(temporary: Path, target: Path) -> None:

@@ -186,11 +186,14 @@ def test_what_cannot_be_written_leaves_no_trace(tmp_path: Path, data: Mapping[st
     assert (os.listdir(tmp_path), path.read_text()) == (["loras.json"], "old")
 
 
-def test_a_folder_in_the_place_of_the_file_is_an_error_of_the_system(tmp_path: Path) -> None:
+def test_what_the_system_refuses_is_told_without_the_place(tmp_path: Path) -> None:
     (tmp_path / "loras.json").mkdir()
-    with pytest.raises(OSError):
+    with pytest.raises(UserError, match=r"^loras\.json cannot be written \(Is a directory\)\. See"):
         write_json(tmp_path / "loras.json", {})
     assert os.listdir(tmp_path) == ["loras.json"]
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^Your folder cannot be written"):
+        add_entries(tmp_path / "file", [entry("both", "b.sft")], TODAY)
 
 
 def test_another_writer_is_waited_for_but_not_for_ever(
@@ -212,12 +215,12 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
         assert (left.exists(), fresh.exists()) == (False, True)
 
 
-ADDER = """
+ADDER = f"""
 import sys, pathlib
-sys.path.insert(0, {root!r})
+sys.path.insert(0, {str(ROOT)!r})
 from catalog.entries import Entry
 from catalog.user import add_entries, write_json
-""".format(root=str(ROOT))
+"""
 ADD = (
     ADDER
     + """

@@ -1,0 +1,1 @@
+"""The commands of `python -m catalog`: a file for each group of them."""

@@ -1,0 +1,1 @@
+"""What is in a LoRA file, told by its header alone."""

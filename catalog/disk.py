@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .entries import Entry
+from .pairs import LoraPair
+
+FILE_ROLES = ("high", "low", "both")
 _endings = (".safetensors", ".sft")
 
 
@@ -29,6 +33,19 @@ class LoraFolders:
     def find(self, file: str) -> tuple[Path, ...]:
         """The real files that an entry's `file` may mean: none, the one, or several."""
         return tuple(self.listing().find(file))
+
+    def wanting(self, pair: LoraPair) -> LoraPair:
+        """The pair with those files only that do not lie in another place than a download's."""
+        listing, first = self.listing(), self.folders()[0]
+        lying = {role for role in FILE_ROLES if _is_elsewhere(getattr(pair, role), listing, first)}
+        return replace(pair, **dict.fromkeys(lying))
+
+
+def _is_elsewhere(entry: Entry | None, listing: Listing, folder: str) -> bool:
+    if entry is None:
+        return False
+    found = listing.find(entry.file)
+    return bool(found) and Path(os.path.realpath(os.path.join(folder, entry.file))) not in found
 
 
 class Listing:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from pack.catalog.disk import LoraFolders
+from pack.catalog.entries import Entry
+from pack.catalog.pairs import find_pairs
 
 
 def lay(*paths: Path) -> None:
@@ -64,3 +66,24 @@ def test_a_folder_with_the_name_of_a_lora_is_none(tmp_path: Path) -> None:
 def test_names_with_backslashes_are_those_of_windows() -> None:
     listing = LoraFolders(lambda: [], lambda: ["wan\\x.sft"]).listing()
     assert listing.names == {"wan/x.sft": "wan\\x.sft"}
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted"),
+    [
+        ([], ("h.sft", "l.sft")),
+        (["h.sft", "l.sft"], ("h.sft", "l.sft")),
+        (["wan/h.sft"], (None, "l.sft")),
+        (["wan/h.sft", "l.sft"], (None, "l.sft")),
+        (["wan/h.sft", "wan/l.sft"], (None, None)),
+    ],
+)
+def test_what_lies_in_a_folder_of_the_users_own_is_not_fetched_again(
+    tmp_path: Path, there: list[str], wanted: tuple[str | None, str | None]
+) -> None:
+    lay(*(tmp_path / name for name in there))
+    raw = {"base_model": "wan-i2v-14b", "pair_id": "p"}
+    entries = [Entry(**raw, pair_role=role, file=f"{role[0]}.sft") for role in ("high", "low")]
+    (pair,) = find_pairs(entries, "wan-i2v-14b")
+    left = LoraFolders.of(tmp_path).wanting(pair)
+    assert tuple(left.as_json().values())[2:4] == wanted

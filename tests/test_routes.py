@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,10 @@ from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 from yarl import URL
 
-from pack.catalog.routes import add_routes
+from pack.catalog.disk import LoraFolders
+from pack.catalog.jobs import Jobs
+from pack.catalog.routes import PLANNED, Shelf, add_routes
+from pack.catalog.stacks import Chosen
 from pack.catalog.store import Store
 
 ROUTE = "/admin/loras/compatible/"
@@ -23,20 +27,26 @@ PAIR = {"base_model": "wan-i2v-14b", "pair_id": "p", "pair_role": "high", "file"
 SHOWN = [{"pair_id": "p", "name": "Räin", "high": "h.sft", "low": None, "both": None}]
 
 
+def planned(base_model: str, chosen: Sequence[Chosen]) -> dict[str, Any]:
+    """A plan that shows which pairs it was asked about."""
+    return dict.fromkeys(PLANNED) | {"steps": len(chosen), "sampler": base_model}
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def shelf(tmp_path: Path) -> Shelf:
     (tmp_path / "models.json").write_text(json.dumps({"loras": [PAIR | {"name": "Räin LoRA"}]}))
     (tmp_path / "loras.json").write_text("{}")
     ticks = iter(range(1000))
-    return Store(tmp_path, None, lambda: float(next(ticks)))
+    store = Store(tmp_path, None, lambda: float(next(ticks)))
+    return Shelf(store, LoraFolders.of(tmp_path / "loras"), tmp_path / "user", Jobs(), planned)
 
 
 def ask(
-    store: Store, path: str, check: Callable[[ClientResponse, bytes], None], method: str = "GET"
+    shelf: Shelf, path: str, check: Callable[[ClientResponse, bytes], None], method: str = "GET"
 ) -> None:
     async def run() -> None:
         table = web.RouteTableDef()
-        add_routes(table, store)
+        add_routes(table, shelf)
         app = web.Application()
         app.add_routes(table)
         async with TestClient(TestServer(app)) as client:
@@ -58,14 +68,14 @@ def ask(
         ("x" * 128, []),
     ],
 )
-def test_an_id_is_answered_with_a_list(store: Store, base_model: str, shown: object) -> None:
+def test_an_id_is_answered_with_a_list(shelf: Shelf, base_model: str, shown: object) -> None:
     def check(response: ClientResponse, body: bytes) -> None:
         assert (response.status, json.loads(body)) == (200, shown)
         assert response.headers["Content-Type"] == "application/json"
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["X-Content-Type-Options"] == "nosniff"
 
-    ask(store, ROUTE + base_model, check)
+    ask(shelf, ROUTE + base_model, check)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +86,7 @@ def test_an_id_is_answered_with_a_list(store: Store, base_model: str, shown: obj
         *["x" * 129, "x" * 5000],
     ],
 )
-def test_what_is_no_id_is_refused_without_an_echo(store: Store, base_model: str) -> None:
+def test_what_is_no_id_is_refused_without_an_echo(shelf: Shelf, base_model: str) -> None:
     def check(response: ClientResponse, body: bytes) -> None:
         assert response.status == 400
         error = json.loads(body)["error"]
@@ -92,8 +102,8 @@ def test_what_is_no_id_is_refused_without_an_echo(store: Store, base_model: str)
         nonlocal refusal
         refusal = body
 
-    ask(store, ROUTE + "%21", remember)
-    ask(store, ROUTE + base_model, check)
+    ask(shelf, ROUTE + "%21", remember)
+    ask(shelf, ROUTE + base_model, check)
 
 
 @pytest.mark.parametrize(
@@ -104,24 +114,93 @@ def test_what_is_no_id_is_refused_without_an_echo(store: Store, base_model: str)
         ("GET", ROUTE + "wan-i2v-14b/", 404),
         ("GET", ROUTE + "x" * 9000, 400),
         ("HEAD", ROUTE + "wan-i2v-14b", 200),
-        *[(method, ROUTE + "x", 405) for method in ("POST", "PUT", "DELETE", "PATCH")],
+        ("GET", ROUTE + "wan-i2v-14b?selection=%00&junk=" + "x" * 500, 200),
+        *[(m, ROUTE + "x", 405) for m in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE")],
     ],
 )
 def test_other_requests_get_the_usual_answers(
-    store: Store, method: str, path: str, status: int
+    shelf: Shelf, method: str, path: str, status: int
 ) -> None:
     def check(response: ClientResponse, body: bytes) -> None:
         assert response.status == status
 
-    ask(store, path, check, method)
+    ask(shelf, path, check, method)
 
 
-def test_a_changed_catalog_is_answered_at_once(store: Store, tmp_path: Path) -> None:
+def test_a_changed_catalog_is_answered_at_once(shelf: Shelf, tmp_path: Path) -> None:
     def check(response: ClientResponse, body: bytes) -> None:
         answers.append(json.loads(body))
 
     answers: list[object] = []
-    ask(store, ROUTE + "wan-i2v-14b", check)
+    ask(shelf, ROUTE + "wan-i2v-14b", check)
     (tmp_path / "models.json").write_text("{}")
-    ask(store, ROUTE + "wan-i2v-14b", check)
+    ask(shelf, ROUTE + "wan-i2v-14b", check)
     assert answers == [SHOWN, []]
+
+
+def test_what_the_picker_asks_of_a_base_model(shelf: Shelf, tmp_path: Path) -> None:
+    lora = tmp_path / "loras" / "wan" / "h.sft"
+    lora.parent.mkdir(parents=True)
+    lora.write_bytes(b"12345")
+    (tmp_path / "loras" / "my_style_high_noise.sft").touch()
+    (tmp_path / "loras" / "my_style_low_noise.sft").touch()
+
+    def check(response: ClientResponse, body: bytes) -> None:
+        told = json.loads(body)
+        (pair,) = told["pairs"]
+        high = {"file": "h.sft", "installed": True, "size": 5, "downloadable": False}
+        assert (pair["high"], pair["low"], pair["both"]) == (high, None, None)
+        assert (pair["installed"], pair["size"], pair["own"]) == (True, 5, False)
+        assert pair["strength"] == {"high": 1, "low": None}
+        assert "has no file for the low pass" in pair["warning"]
+        (found,) = told["detected"]
+        halves = ("my_style_high_noise.sft", "my_style_low_noise.sft")
+        assert (found["high"], found["low"]) == halves
+        assert told["problems"] == []
+
+    ask(shelf, "/dualpass/pairs/wan-i2v-14b", check)
+
+
+@pytest.mark.parametrize(
+    ("selection", "steps", "problem", "warning"),
+    [
+        ("", 0, "", None),
+        ("p", 1, "", "has no file for the low pass"),
+        ("%20p@1", 1, "", "has no file for the low pass"),
+        ("gone", None, "Pair 'gone' is not in your catalog", None),
+        ("p@nan", None, "is not a number", None),
+        ("@@%00", None, "does not begin with the id of a pair", None),
+    ],
+)
+def test_a_plan_or_the_reason_why_there_is_none(
+    shelf: Shelf, selection: str, steps: int | None, problem: str, warning: str | None
+) -> None:
+    def check(response: ClientResponse, body: bytes) -> None:
+        told = json.loads(body)
+        assert response.status == 200
+        assert told.keys() == {*PLANNED, "warnings", "problem"}
+        assert told["steps"] == steps
+        assert problem in told["problem"] and bool(problem) == bool(told["problem"])
+        assert [warning in text for text in told["warnings"]] == ([True] if warning else [])
+
+    ask(shelf, "/dualpass/plan/wan-i2v-14b?selection=" + selection, check)
+
+
+@pytest.mark.parametrize("route", ["pairs", "plan", "presets"])
+def test_other_routes_refuse_what_is_no_base_model(shelf: Shelf, route: str) -> None:
+    def check(response: ClientResponse, body: bytes) -> None:
+        assert (response.status, json.loads(body)["error"]["code"]) == (400, "BASE_MODEL")
+
+    ask(shelf, f"/dualpass/{route}/%2e%2e%2f", check)
+
+
+def test_problems_have_their_place(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "loras.json").write_text('{"loras": [\n  5]}')
+
+    def check(response: ClientResponse, body: bytes) -> None:
+        (problem,) = json.loads(body)
+        assert (problem["source"], problem["line"], problem["column"]) == (
+            f"{tmp_path.name}/loras.json", 2, 3,
+        )  # fmt: skip
+
+    ask(shelf, "/dualpass/problems", check)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path, PurePosixPath
 
-from .console import say, tell
-from .desk import SHIPPED, CommandError, Desk, UsageError
 from ..detect import detect, detected_pairs
 from ..disk import Listing
 from ..entries import Entry
@@ -18,6 +16,8 @@ from ..pairs import LoraPair
 from ..paths import checked_file
 from ..store import Store
 from ..user import add_entries, measured
+from .console import say, tell
+from .desk import SHIPPED, CommandError, Desk, UsageError
 
 FIELDS = ("kind", "strength", "trigger", "steps", "cfg", "shift", "notes")
 _suffix = {"high": " High Noise", "low": " Low Noise", "both": ""}

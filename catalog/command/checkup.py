@@ -6,13 +6,13 @@ from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .console import say, say_json
-from .desk import SHIPPED, Desk, every_pair
 from ..disk import Listing
 from ..pairs import LoraPair
 from ..presets import Preset, PresetError, own_presets, read_presets
 from ..stacks import choose, parse_selection
 from ..store import Catalog
+from .console import say, say_json
+from .desk import SHIPPED, Desk, every_pair
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .console import Progress, bytes_text, load_text, say, say_json, tell
-from .desk import SHIPPED, CommandError, Desk
 from ..detect import detect
 from ..disk import Listing
 from ..doctor.examine import examine
@@ -19,6 +17,8 @@ from ..foreign import read_foreign, write_foreign
 from ..overview import overview
 from ..presets import export_presets, find_presets, import_presets, own_presets
 from ..stacks import choose, format_selection, parse_selection
+from .console import Progress, bytes_text, load_text, say, say_json, tell
+from .desk import SHIPPED, CommandError, Desk
 
 
 def list_pairs(args: Namespace, desk: Desk) -> int:
@@ -56,6 +56,12 @@ def detect_files(args: Namespace, desk: Desk) -> int:
 def fetch(args: Namespace, desk: Desk) -> int:
     """Download the files of a pair into the first loras folder."""
     pair, folder = desk.get_pair(args.pair, args.base_model), desk.get_folders()[0]
+    wanted = desk.loras.wanting(pair)
+    for entry in pair.entries:
+        if entry not in wanted.entries:
+            tell(
+                f"{entry.file} is there already: {', '.join(map(str, desk.loras.find(entry.file)))}"
+            )
     if not folder.exists() and folder.parent.is_dir():
         folder.mkdir()
     progress = Progress(sys.stderr)
@@ -65,7 +71,7 @@ def fetch(args: Namespace, desk: Desk) -> int:
         tell(file)
 
     try:
-        paths = fetch_pair(pair, folder, progress, replace=args.replace, begin=begin)
+        paths = fetch_pair(wanted, folder, progress, replace=args.replace, begin=begin)
     except DownloadError as error:
         if error.code != "NO_LIBRARY":
             raise

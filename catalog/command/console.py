@@ -6,13 +6,13 @@ import json
 import os
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..jobs import Pace
+
 _largest = 4 * 2**20
-_window = 5.0
 
 
 def set_streams() -> None:
@@ -76,18 +76,15 @@ class Progress:
         self._live = stream.isatty()
         self._pause = 0.2 if self._live else 10.0
         self._due = clock()
-        self._seen = deque([(clock(), 0)])
+        self._pace = Pace()
         self._width = 0
 
     def __call__(self, done: int, size: int) -> None:
         now = self._clock()
-        if now < self._due and done != size:
-            return
-        self._due = now + self._pause
-        self._seen.append((now, done))
-        while len(self._seen) > 2 and now - self._seen[0][0] > max(_window, 2 * self._pause):
-            self._seen.popleft()
-        self._show(self._text(done, size))
+        self._pace.note(now, done)
+        if now >= self._due or done == size:
+            self._due = now + self._pause
+            self._show(self._text(now, done, size))
 
     def close(self) -> None:
         """Leave the line that changes as it is, and begin another."""
@@ -95,12 +92,10 @@ class Progress:
             self._stream.write("\n")
             self._width = 0
 
-    def _text(self, done: int, size: int) -> str:
-        (began, before), (now, _) = self._seen[0], self._seen[-1]
-        speed = (done - before) / (now - began) if now > began else 0.0
+    def _text(self, now: float, done: int, size: int) -> str:
+        speed, left = self._pace.speed(now), round(self._pace.left(now, size) or 0)
         text = bytes_text(done) + (f" of {bytes_text(size)}" if size else "")
-        text += f", {bytes_text(speed)}/s" if speed > 0 else ""
-        left = round((size - done) / speed) if speed > 0 and size > done else 0
+        text += f", {bytes_text(speed)}/s" if speed else ""
         return f"{text}, {left // 60}:{left % 60:02} left" if left else text
 
     def _show(self, text: str) -> None:

@@ -1,11 +1,10 @@
-"""The routes that change something: each is guarded, and names pairs by id only."""
+"""The routes that take a body: each is guarded, and names pairs by id only."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .fields import is_id
@@ -27,7 +26,10 @@ if TYPE_CHECKING:
 
 
 def add_actions(table: web.RouteTableDef, shelf: Shelf) -> None:
-    """Register all that changes something. None deletes a file, takes a path or an address."""
+    """Register all that changes something, and the way in and out for foreign stacks.
+
+    None deletes a file, takes a path or an address.
+    """
     pair = {"base_model": _is_id, "pair_id": _is_id}
     chosen = {"base_model": _is_id, "selection": _is_text}
     table.post("/dualpass/fetch")(_guarded(shelf, pair, _fetch))
@@ -36,8 +38,9 @@ def add_actions(table: web.RouteTableDef, shelf: Shelf) -> None:
     kept = {"base_model": _is_id, "name": _is_text, "selection": _is_text_or_none}
     table.post("/dualpass/presets")(_guarded(shelf, kept, _keep))
     foreign = {"base_model": _is_id, "text": _is_text}
-    table.post("/dualpass/import")(_guarded(shelf, foreign, _import, most=65_536))
-    table.post("/dualpass/export")(_guarded(shelf, chosen | {"form": FORMS.__contains__}, _export))
+    table.post("/dualpass/import")(_guarded(shelf, foreign, _import, most=65_536, local=False))
+    form = {"form": FORMS.__contains__}
+    table.post("/dualpass/export")(_guarded(shelf, chosen | form, _export, local=False))
 
 
 def _is_id(value: Any) -> bool:
@@ -53,13 +56,17 @@ def _is_text_or_none(value: Any) -> bool:
 
 
 def _guarded(
-    shelf: Shelf, keys: Mapping[str, Callable[[Any], bool]], act: Act, most: int = 4096
+    shelf: Shelf,
+    keys: Mapping[str, Callable[[Any], bool]],
+    act: Act,
+    most: int = 4096,
+    local: bool = True,
 ) -> Callable[[web.Request], Any]:
     """A handler that acts off the event loop once every guard has let the request through."""
 
     async def handle(request: web.Request) -> web.Response:
         try:
-            body = await guarded(request, shelf.user, keys=keys, most=most)
+            body = await guarded(request, shelf.user, keys=keys, most=most, local=local)
             return await asyncio.to_thread(act, shelf, body)
         except Refused as error:
             return refusal(error.status, error.code, str(error))
@@ -77,8 +84,7 @@ def _guarded(
 def _fetch(shelf: Shelf, body: Body) -> web.Response:
     pair = shelf.store.catalog().get_pair(body["base_model"], body["pair_id"])
     known = {job.id for job in shelf.jobs.all()}
-    folder = Path(shelf.loras.folders()[0])
-    job = shelf.jobs.start(shelf.loras.wanting(pair), folder)
+    job = shelf.jobs.start(shelf.loras.wanting(pair), shelf.loras.first())
     return answer(job.as_json(), 200 if job.id in known else 202)
 
 

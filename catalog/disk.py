@@ -25,6 +25,13 @@ class LoraFolders:
         """The same, without ComfyUI: walks the folders and their subfolders at each look."""
         return cls(lambda: [str(folder) for folder in folders], lambda: _walked(folders))
 
+    def first(self) -> Path:
+        """The folder that takes downloads. Raises ValueError when there is none."""
+        folders = self.folders()
+        if not folders:
+            raise ValueError("ComfyUI has no loras folder.")
+        return Path(folders[0])
+
     def listing(self) -> Listing:
         """What is there at this moment."""
         return Listing(tuple(self.folders()), tuple(self.names()))
@@ -35,7 +42,7 @@ class LoraFolders:
 
     def wanting(self, pair: LoraPair) -> LoraPair:
         """The pair with those files only that do not lie in another place than a download's."""
-        listing, first = self.listing(), self.folders()[0]
+        listing, first = self.listing(), self.first()
 
         def left(entry: Entry | None) -> Entry | None:
             return None if entry and _is_elsewhere(entry, listing, first) else entry
@@ -43,7 +50,7 @@ class LoraFolders:
         return replace(pair, high=left(pair.high), low=left(pair.low), both=left(pair.both))
 
 
-def _is_elsewhere(entry: Entry, listing: Listing, folder: str) -> bool:
+def _is_elsewhere(entry: Entry, listing: Listing, folder: Path) -> bool:
     found = listing.find(entry.file)
     return bool(found) and Path(os.path.realpath(os.path.join(folder, entry.file))) not in found
 
@@ -62,9 +69,10 @@ class Listing:
     def find(self, file: str) -> Mapping[Path, str]:
         """Each real file that an entry's `file` may mean, and its name as ComfyUI lists it.
 
-        The file where the catalog says counts before its namesakes in other folders.
+        A name without a folder may lie in any folder, and one that lies in none counts first. A
+        name with a folder means that folder: its namesakes elsewhere may be other LoRAs.
         """
-        alike = [file] if file in self.names else self._alike.get(file.rpartition("/")[2], [])
+        alike = [file] if file in self.names else self._alike.get(file, [])
         # One file may be reached by several links, and a link may lead nowhere.
         return {path: self.names[posix] for posix in alike if (path := self._path(posix))}
 
@@ -79,7 +87,14 @@ class Listing:
 def _walked(folders: Sequence[Path]) -> list[str]:
     found: dict[str, None] = {}
     for folder in folders:
+        seen: set[tuple[int, int]] = set()
         for place, subfolders, files in os.walk(folder, followlinks=True):
+            status = os.stat(place)
+            # Links may lead back to where they lie.
+            if (status.st_dev, status.st_ino) in seen:
+                subfolders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
             subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
             below = Path(place).relative_to(folder)
             lora_files = sorted(file for file in files if file.lower().endswith(_endings))

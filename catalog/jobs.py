@@ -75,6 +75,11 @@ class Job:
         self._lock = threading.Lock()
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Which pair it fetches."""
+        return self.pair.base_model, self.pair.pair_id
+
+    @property
     def is_active(self) -> bool:
         """Whether it runs, or is going to."""
         return self.state in _active
@@ -126,7 +131,7 @@ class Jobs:
         with self._lock:
             key = (pair.base_model, pair.pair_id)
             for job in self._jobs.values():
-                if job.is_active and (job.pair.base_model, job.pair.pair_id) == key:
+                if job.is_active and not job.cancelled and job.key == key:
                     return job
             waiting = [job for job in self._jobs.values() if job.state == "waiting"]
             if len(waiting) >= _most_waiting:
@@ -158,8 +163,10 @@ class Jobs:
 
     def _go_on(self) -> None:
         """Start what may start now, and forget what ended long ago. The lock is held."""
+        # One that is being cancelled still has its files locked.
+        held = {job.key for job in self._jobs.values() if job.state == "running"}
         for job in self._jobs.values():
-            if job.state == "waiting" and self._running < _most_running:
+            if job.state == "waiting" and job.key not in held and self._running < _most_running:
                 self._running += 1
                 job.state = "running"
                 name = f"dualpass-{job.id[:8]}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from .detect import detected_pairs
@@ -28,7 +30,7 @@ def overview(catalog: Catalog, loras: LoraFolders, base_model: str) -> dict[str,
 
 def find_detected(catalog: Catalog, listing: Listing, base_model: str) -> tuple[LoraPair, ...]:
     """The pairs on disk that no catalog names and whose names allow this base model."""
-    declared = frozenset(entry.file.rpartition("/")[2] for entry in catalog.entries)
+    declared = frozenset(entry.file for entry in catalog.entries)
     detected = _detected(tuple(listing.names), declared)
     return tuple(pair for pair in detected if pair.base_model in ("", base_model))
 
@@ -71,10 +73,16 @@ def _file(entry: Entry | None, listing: Listing) -> dict[str, Any] | None:
     return {
         "file": entry.file,
         "installed": bool(found),
-        "size": min(found).stat().st_size if found else _said_size(entry),
+        "size": _size(min(found)) if found else _said_size(entry),
         "downloadable": bool(entry.hf_repo and entry.source == "huggingface"),
         "problem": several if len(found) > 1 else "",
     }
+
+
+def _size(path: Path) -> int | None:
+    with suppress(OSError):  # it may be gone by now
+        return path.stat().st_size
+    return None
 
 
 def _said_size(entry: Entry) -> int | None:

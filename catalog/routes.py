@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +62,13 @@ def answer(body: Any, status: int = 200) -> web.Response:
     """JSON that no cache keeps; `body` may be bytes that are JSON already."""
     from aiohttp import web
 
-    if not isinstance(body, bytes):
-        body = json.dumps(body, allow_nan=False).encode()
+    body = body if isinstance(body, bytes) else as_bytes(body)
     return web.Response(status=status, body=body, content_type="application/json", headers=_headers)
+
+
+def as_bytes(value: Any) -> bytes:
+    """Strict JSON."""
+    return json.dumps(value, allow_nan=False).encode()
 
 
 def refusal(status: int, code: str, message: str) -> web.Response:
@@ -74,20 +77,26 @@ def refusal(status: int, code: str, message: str) -> web.Response:
 
 
 def _compatible(store: Store) -> Handler:
+    made: dict[Catalog, dict[str, bytes]] = {}
+
     async def compatible(request: web.Request) -> web.Response:
         base_model = request.match_info["base_model"]
         if not is_id(base_model):
             return refusal(400, "BASE_MODEL", _no_id)
-        return answer(_bodies(store.catalog()).get(base_model, b"[]"))
+        catalog = store.catalog()
+        if catalog not in made:
+            fresh = await asyncio.to_thread(_bodies, catalog)
+            made.clear()
+            made[catalog] = fresh
+        return answer(made[catalog].get(base_model, b"[]"))
 
     return compatible
 
 
-@lru_cache(maxsize=1)
 def _bodies(catalog: Catalog) -> dict[str, bytes]:
     """The answer for each base model of a snapshot, made once."""
     return {
-        base_model: json.dumps([pair.as_json() for pair in pairs], allow_nan=False).encode()
+        base_model: as_bytes([pair.as_json() for pair in pairs])
         for base_model, pairs in catalog.pairs.items()
     }
 
@@ -100,7 +109,7 @@ def _of_base_model(shelf: Shelf, tell: Callable[[Shelf, str, str], Any]) -> Hand
         if not is_id(base_model):
             return refusal(400, "BASE_MODEL", _no_id)
         selection = request.query.get("selection", "")
-        return answer(await asyncio.to_thread(tell, shelf, base_model, selection))
+        return answer(await _apart(lambda: tell(shelf, base_model, selection)))
 
     return handle
 
@@ -125,9 +134,19 @@ def presets(shelf: Shelf, base_model: str, _: str = "") -> list[dict[str, Any]]:
     return [{key: value for key, value in asdict(p).items() if key != "base_model"} for p in found]
 
 
+async def _apart(tell: Callable[[], Any]) -> bytes:
+    """What is told, made and written in a thread: long lists would hold the event loop up."""
+
+    def make() -> bytes:
+        told = tell()
+        return told if isinstance(told, bytes) else as_bytes(told)
+
+    return await asyncio.to_thread(make)
+
+
 def _plain(tell: Callable[[], Any]) -> Handler:
     async def handle(request: web.Request) -> web.Response:
-        return answer(await asyncio.to_thread(tell))
+        return answer(await _apart(tell))
 
     return handle
 

@@ -19,7 +19,7 @@ from .pairs import LoraPair, find_pairs
 _log = logging.getLogger("dualpass")
 _names = ("models.json", "loras.json")
 _patience = 1.0
-_add = "Untick it, or add it with `python -m catalog add FILES` in the folder of DualPass."
+_most_named = 20
 
 
 class UnknownPairError(ValueError):
@@ -50,14 +50,24 @@ class Catalog:
         for pair in self.find_pairs(base_model):
             if pair.pair_id == pair_id:
                 return pair
-        known = ", ".join(pair.pair_id for pair in self.find_pairs(base_model)) or "none"
+        raise UnknownPairError(self._unknown(base_model, pair_id))
+
+    def _unknown(self, base_model: str, pair_id: str) -> str:
+        known = [pair.pair_id for pair in self.find_pairs(base_model)]
+        more = f" and {len(known) - _most_named} more" if len(known) > _most_named else ""
+        listed = ", ".join(known[:_most_named]) + more or "none"
         others = [
             other for other, pairs in self.pairs.items() if pair_id in {p.pair_id for p in pairs}
         ]
-        remedy = f"It belongs to {', '.join(others)}." if others else _add
-        raise UnknownPairError(
+        add = f"python -m catalog add --base-model {base_model[:80]} --id {pair_id[:80]} FILES"
+        remedy = (
+            f"It belongs to {', '.join(others)}."
+            if others
+            else (f"Untick it, or add it with `{add}` in the folder of DualPass.")
+        )
+        return (
             f"Pair {pair_id[:80]!r} is not in your catalog "
-            f"(known for {base_model[:80]}: {known}). {remedy}"
+            f"(known for {base_model[:80]}: {listed}). {remedy}"
         )
 
 

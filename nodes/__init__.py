@@ -20,7 +20,7 @@ from .pair_picker import CatalogLoraPairPicker
 from .sampling.preview import preview
 
 # Seconds that ComfyUI's event loop may wait for a changed catalog to be read.
-PATIENCE = 0.05
+PATIENCE = 0.02
 
 
 class DualPassExtension(ComfyExtension):

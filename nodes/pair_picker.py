@@ -50,7 +50,6 @@ class CatalogLoraPairPicker(io.ComfyNode):
                     socketless=True,
                     tooltip="The chosen pairs as text: pair_id[@strength | @high:low], comma "
                     "separated. Empty means no LoRA.",
-                    extra_dict={"widgetType": "DUALPASS_LORA_PAIRS"},
                 ),
             ],
             outputs=[

@@ -26,7 +26,8 @@ def lay(*paths: Path) -> None:
         (["x.sft", "wan/x.sft"], "x.sft", ["x.sft"]),
         (["x.sft", "wan/x.sft"], "wan/x.sft", ["wan/x.sft"]),
         (["a/x.sft", "b/x.sft"], "x.sft", ["a/x.sft", "b/x.sft"]),
-        (["b/x.sft"], "a/x.sft", ["b/x.sft"]),
+        (["b/x.sft"], "a/x.sft", []),
+        (["x.sft"], "a/x.sft", []),
         (["xx.sft", "X.sft", "x.sft.part", "x.txt"], "x.sft", []),
         ([], "x.sft", []),
     ],
@@ -51,7 +52,8 @@ def test_the_first_folder_counts(tmp_path: Path) -> None:
 def test_links_lead_to_one_real_file_or_nowhere(tmp_path: Path) -> None:
     lay(tmp_path / "real" / "x.sft")
     (tmp_path / "linked").symlink_to(tmp_path / "real")
-    (tmp_path / "real" / "loop").symlink_to(tmp_path / "real")
+    for name in ("loop", "other", "third"):
+        (tmp_path / "real" / name).symlink_to(tmp_path)
     (tmp_path / "gone.sft").symlink_to(tmp_path / "nothing.sft")
     loras = LoraFolders.of(tmp_path)
     assert loras.find("x.sft") == (tmp_path / "real" / "x.sft",)

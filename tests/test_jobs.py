@@ -235,3 +235,14 @@ def test_a_hundred_downloads_cancelled_leave_no_thread_and_no_file(tmp_path: Pat
     early, late = outcome.held
     assert early == late
     assert [path.name for path in tmp_path.rglob("*")] == ["loras"]
+
+
+def test_a_new_start_waits_for_the_one_that_is_being_cancelled(jobs: Jobs) -> None:
+    first = jobs.start(pair(), FOLDER)
+    wait_until(lambda: first.state == "running")
+    jobs.cancel(first.id)
+    second = jobs.start(pair(), FOLDER)
+    assert second is not first
+    assert ended(first)["state"] == "cancelled"
+    wait_until(lambda: second.state == "running")
+    assert jobs.start(pair(), FOLDER) is second

@@ -186,6 +186,31 @@ def test_a_plan_or_the_reason_why_there_is_none(
     ask(shelf, "/dualpass/plan/wan-i2v-14b?selection=" + selection, check)
 
 
+def test_what_is_found_is_offered_only_where_its_name_allows(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "loras").mkdir()
+    for name in ("wan22_t2v_style", "other_style"):
+        for role in ("high", "low"):
+            (tmp_path / "loras" / f"{name}_{role}_noise.safetensors").touch()
+    for base_model, offered in (("wan-t2v-14b", 2), ("wan-i2v-14b", 1)):
+
+        def check(response: ClientResponse, body: bytes, offered: int = offered) -> None:
+            assert len(json.loads(body)["detected"]) == offered
+
+        ask(shelf, f"/dualpass/pairs/{base_model}", check)
+
+
+def test_a_file_that_is_there_twice_is_a_problem(shelf: Shelf, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "loras" / folder).mkdir(parents=True)
+        (tmp_path / "loras" / folder / "h.sft").touch()
+
+    def check(response: ClientResponse, body: bytes) -> None:
+        (pair,) = json.loads(body)["pairs"]
+        assert pair["problem"] == "h.sft is there 2 times. Keep one of them."
+
+    ask(shelf, "/dualpass/pairs/wan-i2v-14b", check)
+
+
 @pytest.mark.parametrize("route", ["pairs", "plan", "presets"])
 def test_other_routes_refuse_what_is_no_base_model(shelf: Shelf, route: str) -> None:
     def check(response: ClientResponse, body: bytes) -> None:

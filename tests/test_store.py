@@ -270,3 +270,23 @@ def test_read_looks_now_whatever_the_clock_says(store: Store, user: Path) -> Non
 def test_the_snapshot_knows_which_pairs_are_the_users(store: Store, user: Path) -> None:
     put(user, raw("mine", "both", "m"), raw("a", "low", "own"))
     assert store.catalog().own == {(BASE, "mine"), (BASE, "a")}
+
+
+def test_a_refusal_names_some_of_many_pairs(store: Store, user: Path) -> None:
+    put(user, *[raw(f"p{number}", "both", f"f{number}") for number in range(500)])
+    with pytest.raises(UnknownPairError, match="p17 and 482 more"):
+        store.catalog().get_pair(BASE, "zzz")
+
+
+def test_a_look_that_takes_long_is_taken_once(shipped: Path, user: Path, clock: Clock) -> None:
+    store = Store(shipped, user, clock, wait=0)
+    store.read()
+    put(user, *[raw(f"p{number}", "high", "h") | {"steps": 0} for number in range(4999)])
+    clock.now += 1
+    store.catalog()
+    for _ in range(50):
+        store.catalog()
+    looks = [thread for thread in threading.enumerate() if thread.name == "dualpass-catalog"]
+    assert len(looks) <= 1
+    for thread in looks:
+        thread.join(30)

@@ -1,13 +1,72 @@
-"""What the browser tests do with the graph in the page."""
+"""What the browser tests do with the graph in the page, and measure of the picker."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 PICKER = "CatalogLoraPairPicker"
+# Each visible text of the picker as [text, contrast ratio]: WCAG 2.2, 1.4.3; what is disabled is
+# exempt there.
+CONTRASTS = """root => {
+    const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    const rgba = (color) => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = color;
+        canvas.fillRect(0, 0, 1, 1);
+        return [...canvas.getImageData(0, 0, 1, 1).data].map((part) => part / 255);
+    };
+    const over = ([r, g, b, a], below) =>
+        [r, g, b].map((part, at) => part * a + below[at] * (1 - a));
+    const backgroundOf = (element) => {
+        if (!element) return [1, 1, 1];
+        const color = rgba(getComputedStyle(element).backgroundColor);
+        if (color[3] === 1) return color.slice(0, 3);
+        return over(color, backgroundOf(element.parentElement));
+    };
+    const luminance = (color) => {
+        const [r, g, b] = color.map((part) =>
+            part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const opacityOf = (element) =>
+        element ? getComputedStyle(element).opacity * opacityOf(element.parentElement) : 1;
+    const contrast = (element, color) => {
+        const below = backgroundOf(element);
+        const [r, g, b, a] = rgba(color);
+        const text = over([r, g, b, a * opacityOf(element)], below);
+        const [dark, light] = [luminance(text), luminance(below)].sort((a, b) => a - b);
+        return (light + 0.05) / (dark + 0.05);
+    };
+    const found = [];
+    for (const element of root.querySelectorAll("*")) {
+        const seen = element.checkVisibility({ visibilityProperty: true, opacityProperty: true });
+        if (!seen || element.matches(":disabled, .dualpass-hidden")) continue;
+        const own = [...element.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE);
+        const text = own.map((node) => node.data.trim()).join("") || element.value;
+        const style = getComputedStyle(element);
+        const color = element.placeholder && !element.value
+            ? getComputedStyle(element, "::placeholder").color : style.color;
+        const shown = text || element.placeholder;
+        const isText = own.some((node) => node.data.trim())
+            || element.matches("input:not([type=checkbox]), textarea, select");
+        if (isText && shown) found.push([shown, contrast(element, color)]);
+    }
+    return found;
+}"""
+# What of the picker is wider than its place, or reaches out of it.
+OVERFLOWS = """root => {
+    const right = root.getBoundingClientRect().right;
+    const scrollers = [root, ...root.querySelectorAll(".dualpass-list, .dualpass-row, fieldset")];
+    const wide = scrollers.filter((element) => element.scrollWidth > element.clientWidth);
+    const out = [...root.querySelectorAll("*")].filter((element) =>
+        element.checkVisibility() && !element.closest(".dualpass-hidden, option")
+        && element.getBoundingClientRect().right > right + 0.5);
+    return [...wide, ...out].map((element) => element.outerHTML.slice(0, 200));
+}"""
 
 
 def add(page: Page, node_type: str, x: int = 300, y: int = 200) -> str:
@@ -59,12 +118,36 @@ def choose(page: Page, node_id: str, name: str, value: Any) -> None:
 
 
 def prompt(page: Page) -> dict[str, Any]:
-    """The API form, made by the page itself."""
-    return page.evaluate("app.graphToPrompt().then(({ output }) => output)")
+    """The API form, made by the page itself; newer pages add the pack's version to `_meta`."""
+    found = page.evaluate("app.graphToPrompt().then(({ output }) => output)")
+    metas = {node_id: {"title": node["_meta"]["title"]} for node_id, node in found.items()}
+    return {node_id: {**node, "_meta": metas[node_id]} for node_id, node in found.items()}
+
+
+def chosen(page: Page) -> str:
+    """The selection text that an API prompt gets from the only picker in the graph."""
+    nodes = prompt(page).values()
+    (text,) = (node["inputs"]["pairs"] for node in nodes if node["class_type"] == PICKER)
+    return text
 
 
 def load(page: Page, workflow: Any) -> None:
     page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+
+
+def saved(page: Page) -> Any:
+    """The workflow as a file holds it, subgraphs included."""
+    return json.loads(page.evaluate("JSON.stringify(app.rootGraph.serialize())"))
+
+
+def run_command(page: Page, name: str) -> None:
+    """A command of the page by the end of its name, such as `Undo`."""
+    page.evaluate("name => app.extensionManager.command.execute(`Comfy.${name}`)", name)
+
+
+def choose_setting(page: Page, name: str, value: Any) -> None:
+    """Set one of the page's settings, as its dialog does."""
+    page.evaluate("([name, value]) => app.extensionManager.setting.set(name, value)", [name, value])
 
 
 def reload(page: Page) -> None:

@@ -1,4 +1,4 @@
-"""One page for the tests of a renderer, with a new empty graph for each test."""
+"""One page for the tests of a renderer and a frontend, with a new empty graph for each test."""
 
 from __future__ import annotations
 
@@ -9,22 +9,39 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rig.browser import RENDERERS, opened
+from rig import server as rig
+from rig import setup
+from rig.browser import FRONTENDS, RENDERERS, frontend_flags, opened
 from rig.client import Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 Shot = Callable[[str], None]
+# Let pickers ask for their pairs anew: an earlier test may have answered for the server.
+FORGET = """app.extensions.find(({ name }) => name === "DualPass.PairPicker")
+    .refreshComboInNodes()"""
+
+
+@pytest.fixture(scope="session", params=FRONTENDS)
+def site(request: pytest.FixtureRequest, server: Server) -> Iterator[Server]:
+    """The server of the page: ComfyUI with the page it pins, or another with the newest."""
+    if request.param == "pinned":
+        yield server
+        return
+    if not setup.frontend().exists():
+        pytest.skip("needs the newest page: run `python3 dev.py setup`")
+    with rig.start(flags=frontend_flags(request.param)) as running:
+        yield running
 
 
 @pytest.fixture(scope="session", params=RENDERERS)
-def opened_page(request: pytest.FixtureRequest, server: Server, browser: Browser) -> Iterator[Page]:
-    """A page load costs seconds; pytest runs all tests of one renderer in a row."""
+def opened_page(request: pytest.FixtureRequest, site: Server, browser: Browser) -> Iterator[Page]:
+    """A page load costs seconds; pytest runs all tests of one page in a row."""
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=15_000)
-    with opened(browser, server, request.param) as page:
+    expect.set_options(timeout=30_000)
+    with opened(browser, site, request.param) as page:
         yield page
 
 
@@ -39,6 +56,7 @@ def page(opened_page: Page) -> Iterator[Page]:
     opened_page.on("pageerror", note)
     opened_page.evaluate("app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
     opened_page.wait_for_function("app.graph.nodes.length === 0")
+    opened_page.evaluate(FORGET)
     yield opened_page
     opened_page.remove_listener("pageerror", note)
     opened_page.unroute_all()
@@ -46,12 +64,18 @@ def page(opened_page: Page) -> Iterator[Page]:
 
 
 @pytest.fixture
-def shot(page: Page, request: pytest.FixtureRequest, tmp_path: Path) -> Shot:
-    """Keep a picture of the page to look at, in DUALPASS_SCREENSHOTS or pytest's own folder."""
-    folder = Path(os.environ.get("DUALPASS_SCREENSHOTS") or tmp_path)
-    renderer = request.node.callspec.params["opened_page"]
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures are kept to be looked at: DUALPASS_SCREENSHOTS, or pytest's own folder."""
+    return Path(os.environ.get("DUALPASS_SCREENSHOTS") or tmp_path)
+
+
+@pytest.fixture
+def shot(page: Page, request: pytest.FixtureRequest, pictures: Path) -> Shot:
+    """Keep a picture of the page."""
+    params = request.node.callspec.params
+    suffix = f"{params['opened_page']}-{params['site']}"
 
     def take(name: str) -> None:
-        page.screenshot(path=folder / f"{name}-{renderer}.png")
+        page.screenshot(path=pictures / f"{name}-{suffix}.png")
 
     return take

@@ -1,14 +1,11 @@
-// The selection text: read, ticked, shown.
+// The selection text: read, ticked, weighted.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { choices, rows, textOf, ticked } from "../../web/js/lib/selection.js";
-
-const PAIRS = [
-  { pair_id: "a", name: "Pair A", high: "a_high.sft", low: "a_low.sft", both: null },
-  { pair_id: "b", name: "Pair B", high: null, low: null, both: "b.sft" },
-];
+import {
+  choices, restored, rivals, strengthsOf, textOf, ticked, weighted,
+} from "../../web/js/lib/selection.js";
 
 test("any stored value stands for a text", () => {
   const table = [
@@ -48,21 +45,67 @@ test("a tick appends, and changes nothing else", () => {
   for (const [text, id, on, expected] of table) assert.equal(ticked(text, id, on), expected);
 });
 
-test("rows are the choices that the catalog lacks, then its pairs", () => {
-  assert.deepEqual(rows(PAIRS, "gone@2, b@0.6:1"), [
-    { id: "gone", name: "gone", files: "", on: true, note: "(not in catalog) 2" },
-    {
-      id: "a",
-      name: "Pair A",
-      files: "high: a_high.sft\nlow: a_low.sft",
-      on: false,
-      note: "",
-    },
-    { id: "b", name: "Pair B", files: "both: b.sft", on: true, note: "high 0.6, low 1" },
-  ]);
+test("what was taken out comes back with its strengths, and once", () => {
+  const table = [
+    ["b, c", "a@0.6:1, b", ["a"], "b, c, a@0.6:1"],
+    ["", "a@2, b", ["a", "b"], "a@2, b"],
+    ["a, c", "a@0.6", ["a"], "a, c"],
+    ["c", "b", ["a"], "c"],
+  ];
+  for (const [text, earlier, ids, expected] of table) {
+    assert.equal(restored(text, earlier, ids), expected);
+  }
 });
 
-test("before the catalog is known, its lacks are not", () => {
-  const [row] = rows(null, "gone@0.5");
-  assert.deepEqual([row.name, row.on, row.note], ["gone", true, "0.5"]);
+test("one strength serves both passes", () => {
+  assert.deepEqual(strengthsOf(""), { high: "", low: "" });
+  assert.deepEqual(strengthsOf("0.6"), { high: "0.6", low: "0.6" });
+  assert.deepEqual(strengthsOf("1;0.5 : 0"), { high: "1;0.5", low: "0" });
+});
+
+test("strengths are written as short as they may be, into their own choice only", () => {
+  const pair = { high: 1, low: 0.5 };
+  const half = { high: 1, low: null };
+  const table = [
+    [{ high: "0.6", low: "1" }, pair, "b@2, a@0.6:1, c"],
+    [{ high: "0.6", low: "0.6" }, pair, "b@2, a@0.6, c"],
+    [{ high: "1;0", low: "" }, pair, "b@2, a@1;0:0.5, c"],
+    [{ high: "", low: "0" }, pair, "b@2, a@1:0, c"],
+    [{ high: "", low: "" }, pair, "b@2, a, c"],
+    [{ high: "0.6", low: "" }, half, "b@2, a@0.6, c"],
+    [{ high: "", low: "" }, half, "b@2, a, c"],
+  ];
+  for (const [strengths, recommended, expected] of table) {
+    assert.equal(weighted("b@2,a@9, c", "a", strengths, recommended), expected);
+  }
+});
+
+test("an accelerator has those as rivals that act on a pass that it acts on", () => {
+  const pair = (pair_id, high, low, kind = "accelerator") => ({
+    pair_id,
+    kind,
+    strength: { high, low },
+  });
+  const pairs = [
+    pair("a", 1, 1),
+    pair("b", 1, 1),
+    pair("h", 1, null),
+    pair("l", null, 1),
+    pair("s", 1, 1, "style"),
+  ];
+  const table = [
+    ["b, s, a", "a", "b"],
+    ["b, h, l@0.5", "a", "b h l"],
+    ["s", "a", ""],
+    ["a, b", "s", ""],
+    ["a, b", "gone", ""],
+    ["h", "l", ""],
+    ["a@1:0", "l", ""],
+    ["a@1:0", "h", "a"],
+    ["a@0;1:0", "h", "a"],
+  ];
+  for (const [text, id, expected] of table) {
+    const found = rivals(pairs, text, id).map((pair) => pair.pair_id);
+    assert.equal(found.join(" "), expected, `${text} + ${id}`);
+  }
 });

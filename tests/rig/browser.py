@@ -1,4 +1,4 @@
-"""A system Chromium on the real page of a running server, in either renderer."""
+"""A system Chromium on the real page of a running server: both renderers, both frontends."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rig.client import Server
+from rig import setup
+from rig.client import Json, Server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 RENDERERS = ("lite", "vue")
+FRONTENDS = ("pinned", "newest")
 NAMES = (
     "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
@@ -52,18 +54,24 @@ def launched(program: str) -> Iterator[Browser]:
             browser.close()
 
 
+def frontend_flags(frontend: str) -> list[str]:
+    """What ComfyUI is started with to serve the page that it pins, or the newest."""
+    return [f"--front-end-root={setup.frontend()}"] if frontend == "newest" else []
+
+
 @contextmanager
-def opened(browser: Browser, server: Server, renderer: str) -> Iterator[Page]:
-    """ComfyUI's page with an empty profile, ready to use, in the renderer `lite` or `vue`."""
-    server.post(
-        "/settings",
-        {
-            "Comfy.Locale": "en",
-            "Comfy.TutorialCompleted": True,
-            "Comfy.VueNodes.Enabled": renderer == "vue",
-        },
-    )
-    context = browser.new_context(viewport={"width": 1600, "height": 1000})
+def opened(
+    browser: Browser, server: Server, renderer: str, language: str = "en-US", **settings: Json
+) -> Iterator[Page]:
+    """ComfyUI's page with an empty profile, ready to use, in the renderer `lite` or `vue`.
+
+    `language` is the browser's own, as a tag; `settings` are the page's, `_` for each dot.
+    """
+    wanted = {name.replace("_", "."): value for name, value in settings.items()}
+    wanted = {**settings_for(renderer), **wanted}
+    earlier = server.get("/settings").json()
+    server.post("/settings", wanted)
+    context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale=language)
     try:
         page = context.new_page()
         page.route("**/releases**", lambda route: route.fulfill(json=[]))
@@ -72,3 +80,15 @@ def opened(browser: Browser, server: Server, renderer: str) -> Iterator[Page]:
         yield page
     finally:
         context.close()
+        # Another page of this server may be loaded anew.
+        server.post("/settings", {name: earlier[name] for name in wanted if name in earlier})
+
+
+def settings_for(renderer: str) -> dict[str, Json]:
+    """The page's settings that a test starts from."""
+    return {
+        "Comfy.ColorPalette": "dark",
+        "Comfy.Locale": "en",
+        "Comfy.TutorialCompleted": True,
+        "Comfy.VueNodes.Enabled": renderer == "vue",
+    }

@@ -1,98 +1,85 @@
 // LoRA Pairs (Catalog): the pairs of the chosen base model as check boxes.
 
 import { app } from "../../../scripts/app.js";
-import { addElement, after, allNodes, make } from "./lib/page.js";
-import { forgetPairs, pairsFor } from "./lib/pairs.js";
-import { rows, textOf, ticked } from "./lib/selection.js";
+import { followJobs } from "./lib/jobs.js";
+import { addElement, after, allNodes } from "./lib/page.js";
+import { forgetPairs } from "./lib/pairs.js";
+import { makePicker, setValue, showJobs } from "./lib/picker.js";
+import { chooseLanguage, loadTexts, t } from "./lib/texts.js";
 
 const TYPE = "DUALPASS_LORA_PAIRS";
-const HEIGHT = 230; // px: nine pairs and the legend; more scroll
+const LEAST_HEIGHT = 230; // px: four pairs and all that is around them; more scroll
+const FIRST_HEIGHT = 430; // px, of a new node
+const SETTLE = 400; // ms without a change end an undo step
 
 function addPicker(node, name) {
-  const list = make("div", { className: "dualpass-list" });
-  const status = make("div", { className: "dualpass-status", role: "status" });
-  const legend = make("legend", {}, "LoRA pairs");
-  const root = make("fieldset", { className: "dualpass-pairs" }, legend, status, list);
+  chooseLanguage();
   const baseModel = node.widgets.find((widget) => widget.name === "base_model");
-  let text = "";
-  let pairs = null;
+  let timer = 0;
 
-  const draw = () => {
-    const focused = list.contains(document.activeElement) && document.activeElement.value;
-    const boxes = rows(pairs, text).map((row) => boxFor(row, choose));
-    list.replaceChildren(...boxes.map((box) => box.parentElement));
-    boxes.find((box) => box.value === focused)?.focus({ preventScroll: true });
-  };
-
-  const choose = (id, on) => {
-    // The page's undo and its draft notice only what happens between these two.
+  // The page's undo and its draft notice only what happens between these two.
+  const record = (change) => {
     app.canvas.emitBeforeChange();
-    widget.value = ticked(text, id, on);
+    change();
     app.canvas.emitAfterChange();
   };
-
-  const show = (found, ...message) => {
-    pairs = found;
-    status.replaceChildren(...message);
-    draw();
+  const write = (text, soon) => {
+    clearTimeout(timer);
+    const set = () => (widget.value = text);
+    if (!soon) return record(set);
+    set();
+    timer = setTimeout(record, SETTLE, () => {});
   };
 
-  const load = async () => {
-    const asked = baseModel.value;
-    show(null, "Loading …");
-    const answer = await pairsFor(asked).then(
-      (found) => [found, found.length ? "" : `The catalog has no LoRA pairs for ${asked}.`],
-      (error) => [null, `The pairs could not be loaded: ${error.message}. `, retry],
-    );
-    if (asked === baseModel.value) show(...answer);
-  };
-  const retry = make("button", { type: "button", onclick: load }, "Retry");
-
-  const widget = addElement(node, name, TYPE, root, list, {
+  const picker = makePicker(baseModel, write);
+  const { root } = picker.view;
+  const widget = addElement(node, name, TYPE, root, root, {
     socketless: true,
-    getValue: () => text,
-    setValue: (value) => {
-      text = textOf(value);
-      draw();
-    },
-    getMinHeight: () => HEIGHT,
+    getValue: () => picker.text,
+    setValue: (value) => setValue(picker, value),
+    getMinHeight: () => LEAST_HEIGHT,
   });
-  widget.load = load;
-  list.addEventListener("keydown", pageKeys);
-  after(baseModel, "callback", load);
-  after(node, "onConfigure", load);
-  load();
-  return { widget, minWidth: 280 };
+  widget.picker = picker;
+  picker.follow = () => followJobs(tellJobs);
+  after(baseModel, "callback", picker.load);
+  after(node, "onConfigure", picker.load);
+  picker.load();
+  picker.follow();
+  return { widget, minWidth: 340, minHeight: FIRST_HEIGHT };
 }
 
-function boxFor({ id, name, files, on, note }, choose) {
-  const box = make("input", { type: "checkbox", value: id, checked: on });
-  box.addEventListener("change", () => choose(id, box.checked));
-  const shown = make("span", { className: "dualpass-name" }, name);
-  make("label", { title: files }, box, shown, make("span", { className: "dualpass-note" }, note));
-  return box;
+function pickers() {
+  const widgets = allNodes(app.rootGraph).flatMap(([, node]) => node.widgets ?? []);
+  return widgets.filter((widget) => widget.type === TYPE).map((widget) => widget.picker);
 }
 
-// The page leaves its keys to a focused input, but a check box has no use for these.
-function pageKeys(event) {
-  const control = event.ctrlKey || event.metaKey ? "ctrl+" : "";
-  const command = {
-    "ctrl+z": event.shiftKey ? "Comfy.Redo" : "Comfy.Undo",
-    "ctrl+y": "Comfy.Redo",
-    r: "Comfy.RefreshNodeDefinitions",
-  }[control + event.key.toLowerCase()];
-  if (!command) return;
-  event.preventDefault();
-  app.extensionManager.command.execute(command);
+function tellJobs(shown, ended) {
+  if (ended.length) forgetPairs();
+  for (const picker of pickers()) {
+    showJobs(picker, shown);
+    const own = ended.filter((job) => job.base_model === picker.baseModel.value);
+    own.forEach((job) => tellEnd(picker, job));
+  }
+}
+
+async function tellEnd(picker, job) {
+  const pair = picker.answer?.pairs.find(({ pair_id: id }) => id === job.pair_id);
+  const values = { name: pair?.name ?? job.pair_id, error: job.error?.message };
+  await picker.load();
+  picker.view.say(t(`download_${job.state}`, values));
 }
 
 app.registerExtension({
   name: "DualPass.PairPicker",
+  init: () => loadTexts().catch((error) => console.warn("DualPass: no texts.", error)),
   getCustomWidgets: () => ({ [TYPE]: addPicker }),
+  beforeRegisterNodeDef(_type, definition) {
+    if (definition.name !== "CatalogLoraPairPicker") return;
+    // Not set by the server: without this script the page shows a text field, which keeps the text.
+    definition.input.optional.pairs[1].widgetType = TYPE;
+  },
   refreshComboInNodes() {
     forgetPairs();
-    for (const [, node] of allNodes(app.rootGraph)) {
-      node.widgets?.find((widget) => widget.type === TYPE)?.load();
-    }
+    for (const picker of pickers()) picker.load();
   },
 });

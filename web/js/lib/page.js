@@ -15,6 +15,35 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /**
+ * Make these the children of an element; those that stay are not moved, so they keep the focus.
+ * @param {HTMLElement} parent
+ * @param {HTMLElement[]} children
+ */
+export function place(parent, children) {
+  const stay = new Set(children);
+  for (const child of [...parent.children]) if (!stay.has(child)) child.remove();
+  let next = parent.firstElementChild;
+  for (const child of children) {
+    if (child === next) next = next.nextElementSibling;
+    else parent.insertBefore(child, next);
+  }
+}
+
+/**
+ * Do something slow at a click, and take no other click until it is done.
+ * @param {HTMLButtonElement} button stays enabled, since it would lose the focus
+ * @param {() => Promise<void>} run
+ */
+export function onClick(button, run) {
+  button.addEventListener("click", async () => {
+    if (button.ariaBusy === "true") return;
+    button.ariaBusy = "true";
+    await run();
+    button.ariaBusy = "false";
+  });
+}
+
+/**
  * Call `run` after whatever `owner` does in this hook of its own.
  * @param {object} owner a node or a widget
  * @param {string} hook
@@ -48,24 +77,25 @@ export function allNodes(graph, path = "") {
  * @param {string} name
  * @param {string} type
  * @param {HTMLElement} element
- * @param {HTMLElement} scroller the part of it that scrolls
+ * @param {HTMLElement} scroller the part of it that scrolls, or holds what scrolls
  * @param {object} options of the DOM widget
  */
 export function addElement(node, name, type, element, scroller, options) {
   const widget = node.addDOMWidget(name, type, element, { hideInPanel: true, ...options });
   element.dataset.dualpass = name;
-  forwardPointer(element, scroller);
+  // In Nodes 2.0: scroll what has the focus, and zoom otherwise.
+  scroller.dataset.captureWheel = "true";
+  forwardPointer(element);
   remount(node, widget);
   addStyle();
   return widget;
 }
 
-function forwardPointer(element, scroller) {
-  scroller.dataset.captureWheel = "true";
+function forwardPointer(element) {
   element.addEventListener("wheel", (event) => {
-    const scrolls = !event.ctrlKey && scroller.scrollHeight > scroller.clientHeight;
+    const stays = !event.ctrlKey && scrolls(event.target, element);
     // Nodes 2.0 sends the wheel on by itself.
-    if (scrolls || element.closest("[data-node-id]")) return;
+    if (stays || element.closest("[data-node-id]")) return;
     event.preventDefault();
     app.canvas.processMouseWheel(event);
   });
@@ -75,6 +105,14 @@ function forwardPointer(element, scroller) {
       if (event.button === 1 || event.buttons & 4) app.canvas[hook](event);
     });
   }
+}
+
+function scrolls(target, element) {
+  for (let part = target; element.contains(part); part = part.parentElement) {
+    const { overflowY } = getComputedStyle(part);
+    if (overflowY === "auto" && part.scrollHeight > part.clientHeight) return true;
+  }
+  return false;
 }
 
 // Undo rebuilds the nodes, but Nodes 2.0 keeps the elements of the old ones on screen.

@@ -1,17 +1,17 @@
 // The LoRA pairs of a base model, asked from the server once.
 
-import { api } from "../../../../scripts/api.js";
+import { ask } from "./server.js";
 
 const asked = new Map();
 
 /**
- * The pairs that fit a base model, in the order of the catalog; a failure may be asked again.
+ * All that is known of the pairs of a base model; a failure may be asked again.
  * @param {string} baseModel
- * @returns {Promise<object[]>}
+ * @returns {Promise<{pairs: object[], detected: object[], problems: string[]}>}
  */
 export function pairsFor(baseModel) {
   if (!asked.has(baseModel)) {
-    const answer = fetchPairs(baseModel).catch((error) => {
+    const answer = ask(`/dualpass/pairs/${encodeURIComponent(baseModel)}`).catch((error) => {
       asked.delete(baseModel);
       throw error;
     });
@@ -23,14 +23,4 @@ export function pairsFor(baseModel) {
 /** Let the next call ask the server again. */
 export function forgetPairs() {
   asked.clear();
-}
-
-async function fetchPairs(baseModel) {
-  const route = `/admin/loras/compatible/${encodeURIComponent(baseModel)}`;
-  const response = await api.fetchApi(route, {
-    cache: "no-store",
-    signal: AbortSignal.timeout(8000),
-  });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  return response.json();
 }

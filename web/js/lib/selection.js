@@ -1,4 +1,4 @@
-// The selection text, `pair_id[@strength | @high:low], …`, and the rows that show it.
+// The selection text, `pair_id[@strength | @high:low], …`, and what a click makes of it.
 
 /**
  * The selection text that a stored widget value stands for: text, a list, or a wrapped list.
@@ -40,39 +40,69 @@ export function ticked(text, id, on) {
 }
 
 /**
- * What the picker shows: the choices that the catalog lacks, then each pair of the catalog.
- * @param {object[] | null} pairs the route's answer; null while it is not known
+ * The text with these choices of an earlier text in it again, with their strengths.
  * @param {string} text
- * @returns {{id: string, name: string, files: string, on: boolean, note: string}[]}
+ * @param {string} earlier
+ * @param {string[]} ids
+ * @returns {string}
  */
-export function rows(pairs, text) {
-  const strengths = new Map(choices(text).map(({ id, strength }) => [id, strength]));
-  const known = (pairs ?? []).map((pair) => ({
-    id: pair.pair_id,
-    name: pair.name,
-    files: filesOf(pair),
-    on: strengths.has(pair.pair_id),
-    note: strengthNote(strengths.get(pair.pair_id)),
-  }));
-  const lacking = [...strengths.keys()].filter((id) => !known.some((row) => row.id === id));
-  const missing = pairs ? "(not in catalog)" : "";
-  const unknown = lacking.map((id) => ({
-    id,
-    name: id,
-    files: "",
-    on: true,
-    note: [missing, strengthNote(strengths.get(id))].filter(Boolean).join(" "),
-  }));
-  // First, since each of them stops the run.
-  return [...unknown, ...known];
+export function restored(text, earlier, ids) {
+  const lost = choices(earlier).filter(({ id }) => ids.includes(id));
+  const back = lost.filter(({ id }) => ticked(text, id, true) !== text);
+  return [...choices(text), ...back].map((choice) => choice.piece).join(", ");
 }
 
-function filesOf(pair) {
-  const roles = ["high", "low", "both"].filter((role) => pair[role]);
-  return roles.map((role) => `${role}: ${pair[role]}`).join("\n");
+/**
+ * The two strengths of a choice, both the same where it names one; empty where it names none.
+ * @param {string} [strength] what stands after the @
+ * @returns {{high: string, low: string}}
+ */
+export function strengthsOf(strength = "") {
+  const [high, low = high] = strength.split(":").map((levels) => levels.trim());
+  return { high, low };
 }
 
-function strengthNote(strength = "") {
-  const [high, low] = strength.split(":").map((levels) => levels.trim());
-  return low === undefined ? high : `high ${high}, low ${low}`;
+/**
+ * The text with other strengths for a chosen pair.
+ * @param {string} text
+ * @param {string} id
+ * @param {{high: string, low: string}} strengths empty: as the catalog recommends
+ * @param {{high: number | null, low: number | null}} recommended null: no file on this pass
+ * @returns {string}
+ */
+export function weighted(text, id, strengths, recommended) {
+  const strength = written(strengths, recommended);
+  const piece = strength ? `${id}@${strength}` : id;
+  return choices(text)
+    .map((choice) => (choice.id === id ? piece : choice.piece))
+    .join(", ");
+}
+
+function written(strengths, recommended) {
+  const passes = ["high", "low"].filter((pass) => recommended[pass] !== null);
+  if (passes.every((pass) => !strengths[pass])) return "";
+  const [first, second = first] = passes.map((pass) => strengths[pass] || `${recommended[pass]}`);
+  return first === second ? first : `${first}:${second}`;
+}
+
+/**
+ * The chosen accelerators that this one would stack on: those that act on a pass that it acts on.
+ * @param {object[]} pairs of the catalog
+ * @param {string} text
+ * @param {string} id of the pair that gets chosen
+ * @returns {object[]}
+ */
+export function rivals(pairs, text, id) {
+  const accelerators = pairs.filter((pair) => pair.kind === "accelerator");
+  const added = accelerators.find((pair) => pair.pair_id === id);
+  const chosen = new Map(choices(text).map((choice) => [choice.id, choice.strength]));
+  return accelerators.filter(({ pair_id: rival, strength }) => {
+    const levels = strengthsOf(chosen.get(rival));
+    const shares = (pass) => added?.strength[pass] != null && acts(strength, levels, pass);
+    return rival !== id && chosen.has(rival) && ["high", "low"].some(shares);
+  });
+}
+
+function acts(recommended, levels, pass) {
+  return recommended[pass] !== null && Number(levels[pass] || recommended[pass]) !== 0;
 }

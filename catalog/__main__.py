@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = parser.parse_args(argv)
         _listen(quiet=args.run is check)
-        status = args.run(args, find_desk(args.loras, args.user))
+        makes = args.run in (add, commands.import_shared_presets)
+        status = args.run(args, find_desk(args.loras, args.user, makes=makes))
         sys.stdout.flush()
         return status
     except UsageError as error:
@@ -151,6 +153,7 @@ def _add_sharing(subparsers: Any) -> None:
     text = "write your presets into a file"
     command = _command(three, "export", commands.export_own_presets, text)
     command.add_argument("file", metavar="FILE")
+    command.add_argument("--replace", action="store_true", help="also in the place of any file")
     text = "add the presets of a file to yours"
     command = _command(three, "import", commands.import_shared_presets, text)
     command.add_argument("file", metavar="FILE")
@@ -178,16 +181,24 @@ def _field(name: str, convert: Callable[[str], Any] = str) -> Callable[[str], An
     return read
 
 
-def _levels(text: str) -> float | list[float]:
-    levels = [float(level) for level in text.split(":")]
+def _number(text: str) -> int | float | str:
+    """The number that a text is, or the text, of which the catalog's rule says what it lacks."""
+    for convert in (int, float):
+        with suppress(ValueError):
+            return convert(text)
+    return text
+
+
+def _levels(text: str) -> Any:
+    levels = list(map(_number, text.split(":")))
     return levels[0] if len(levels) == 1 else levels
 
 
 _converts: dict[str, Callable[[str], Any]] = {
     "strength": _levels,
-    "steps": int,
-    "cfg": float,
-    "shift": float,
+    "steps": _number,
+    "cfg": _number,
+    "shift": _number,
 }
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ from .fields import is_id
 from .foreign import FORMS, read_foreign, write_foreign
 from .guard import Refused, guarded
 from .jobs import TooMany
+from .measure import measured
 from .overview import find_detected
 from .presets import Preset, forget_preset, save_preset
 from .routes import Shelf, answer, presets, refusal
 from .stacks import choose, format_selection, parse_selection
 from .store import UnknownPairError
-from .user import add_entries, measured
+from .user import add_entries
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import files
 from .entries import Entry
 from .header import HeaderError, read_header
 from .hub import Cancelled as Cancelled
@@ -22,7 +21,6 @@ from .workshop import BusyError, tidy, workshop
 
 _largest = 16 * 2**30
 _spare = 512 * 2**20
-_block = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _order(entry: Entry, folder: Path, watch: Watch, replace: bool) -> _Order:
     if dest.exists():
         sha256, want = (order.sha256, order.size) if order else (entry.sha256, entry.size)
         size = dest.stat().st_size
-        if size == (want or size) and _digest(dest, lambda: watch(0, 0)) == sha256:
+        if size == (want or size) and files.sha256(dest, lambda: watch(0, 0)) == sha256:
             return _Order(entry, dest, sha256, size)
         if not replace:
             raise DownloadError("EXISTS_DIFFERENT", entry)
@@ -171,7 +169,7 @@ def _carry_out(order: _Order, record: Record, folder: Path, watch: Watch, replac
 
 
 def _verify(order: _Order, part: Path, step: Callable[[], object]) -> None:
-    got = _digest(part, step)
+    got = files.sha256(part, step)
     if got != order.sha256:
         raise DownloadError("HASH", order.entry, got=got, want=order.sha256)
     try:
@@ -181,44 +179,15 @@ def _verify(order: _Order, part: Path, step: Callable[[], object]) -> None:
         raise DownloadError("FILE", order.entry, why=why) from error
 
 
-def _digest(path: Path, step: Callable[[], object]) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_block):
-            digest.update(block)
-            step()
-    return digest.hexdigest()
-
-
 def _install(order: _Order, part: Path, replace: bool) -> None:
     """Move a verified file to its place, where until this instant the old one is."""
     order.dest.parent.mkdir(parents=True, exist_ok=True)
     if order.dest.exists() and not replace:
         raise DownloadError("EXISTS_DIFFERENT", order.entry)
     try:
-        _replace(part, order.dest)
+        files.replace_file(part, order.dest)
     except PermissionError as error:
         if order.dest.exists():
             raise DownloadError("IN_USE", order.entry) from error
         raise
-    _sync(order.dest.parent)
-
-
-def _replace(part: Path, dest: Path) -> None:
-    # On Windows a virus scanner may hold a new file for a moment.
-    for _ in range(20 if os.name == "nt" else 0):
-        with suppress(PermissionError):
-            os.replace(part, dest)
-            return
-        time.sleep(0.1)
-    os.replace(part, dest)
-
-
-def _sync(folder: Path) -> None:
-    """Have the new name survive a power cut, where folders can be opened for that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    files.sync_folder(order.dest.parent)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .fields import readers
-from .strict_json import check, children
+from .strict_json import check, children, spelled
 
 _largest = 4 * 1024 * 1024
 _most = 5000
@@ -88,8 +88,7 @@ def read_entries(path: Path) -> tuple[tuple[Entry, ...], tuple[Problem, ...]]:
     try:
         check(text)
         starts = [0] + [newline.end() for newline in re.finditer("\n", text)]
-        for place, raw in _listed(text):
-            entry, slips = _parsed(raw)
+        for place, entry, slips in _listed(text):
             entries += [entry] if entry else []
             problems += _problems(source, text, starts, place, slips) if slips else []
     except json.JSONDecodeError as error:
@@ -114,18 +113,21 @@ def load_text(path: Path, source: str) -> str:
         raise CatalogError(Problem(source, 1, 1, "", slip)) from error
 
 
-def _listed(text: str) -> Iterator[tuple[int, Any]]:
+def _listed(text: str) -> Iterator[tuple[int, Entry | None, list[tuple[str, str]]]]:
+    """The place of each entry, what came of it, and each complaint as (field, text)."""
     top = list(children(text, text.index("{")))
     count = 0
     for (_, category), (place, value) in zip(top[::2], top[1::2], strict=True):
         if category in _not_categories:
             continue
         if not isinstance(value, list):
-            raise json.JSONDecodeError("A category must be a list, in [ and ].", text, place)
+            yield place, None, [("", f"{category!r:.80} is no list of entries. It is ignored.")]
+            continue
         count += len(value)
         if count > _most:
             raise json.JSONDecodeError(f"More than {_most} entries; remove some.", text, place)
-        yield from children(text, place)
+        for at, raw in children(text, place):
+            yield at, *_parsed(raw)
 
 
 def _problems(
@@ -139,7 +141,7 @@ def _problems(
 
 
 def _parsed(raw: Any) -> tuple[Entry | None, list[tuple[str, str]]]:
-    """The entry unless it is unusable, and each complaint as (field, text)."""
+    """The entry unless it is unusable, and what is wrong."""
     if not isinstance(raw, dict):
         return None, [("", "An entry must be an object in curly brackets. It is left out.")]
     values: dict[str, Any] = {}
@@ -154,7 +156,7 @@ def _parsed(raw: Any) -> tuple[Entry | None, list[tuple[str, str]]]:
             values[field] = readers[field](value)
         except ValueError as error:
             cost = "field is ignored" if field in _forgiven else "entry is left out"
-            slips.append((field, f"{field} {error}; it is {value!r:.80}. The {cost}."))
+            slips.append((field, f"{field} {error}; it is {spelled(value)}. The {cost}."))
     slips += _gaps(raw, values)
     fatal = {field for field, _ in slips} & (readers.keys() - _forgiven)
     return None if fatal else Entry(**values), slips

@@ -12,10 +12,15 @@ from .matching import Item, matched
 from .pairs import ROLES, LoraPair, Role
 from .paths import is_hidden
 from .stacks import Choice, Chosen, SelectionError, format_selection, parse_selection
-from .strict_json import check
+from .strict_json import check, spelled
 
 _longest = 4 * 1024 * 1024
 _most = 64
+# What Python writes and JSON does not have: a name for the whole, lines of comment.
+_named = re.compile(r"\A\s*[A-Za-z_]\w*\s*=\s*(?=[\[{])")
+_comment = re.compile(r"^[ \t]*#.*", re.MULTILINE)
+# Texts are matched too, since a comma in one of them is none of the list.
+_last_comma = re.compile(r'"(?:[^"\\\n]+|\\.)*"?|,(?=\s*[\]}])')
 _link = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/(?:resolve|blob)/[^/]+/")
 
 
@@ -99,6 +104,9 @@ def _recognised(text: str) -> tuple[_Form, Any]:
     """The form of a text, and what it lists."""
     if len(text) > _longest:
         raise ForeignError(f"The text is longer than {_longest} characters.")
+    text = _plain(text)
+    if not text.strip():
+        raise ForeignError("There is no stack in this text.")
     bare = text.lstrip().startswith("[")
     # The strict reader wants an object. On lines of its own the list keeps its columns.
     whole = f'{{"list":\n{text}\n}}' if bare else text
@@ -117,17 +125,24 @@ def _recognised(text: str) -> tuple[_Form, Any]:
     return forms[0], value[forms[0].container]
 
 
+def _plain(text: str) -> str:
+    """The text without what only Python has; blanks in its stead keep lines and columns."""
+    for pattern in (_comment, _named):
+        text = pattern.sub(lambda found: re.sub(".", " ", found[0]), text)
+    return _last_comma.sub(lambda found: " " if found[0] == "," else found[0], text)
+
+
 def _item(form: _Form, number: int, raw: Any) -> Item:
     def said(field: str, types: tuple[type, ...], must: str, default: Any) -> Any:
         value = raw.get(field)
         if value is not None and type(value) not in types:
-            raise ForeignError(f"Item {number}: {field} must be {must}; it is {value!r:.80}.")
+            raise ForeignError(f"Item {number}: {field} must be {must}; it is {spelled(value)}.")
         return default if value is None else value
 
     if not isinstance(raw, dict):
-        raise ForeignError(f"Item {number} must be an object; it is {raw!r:.80}.")
+        raise ForeignError(f"Item {number} must be an object; it is {spelled(raw)}.")
     for key in raw.keys() - set(form.keys):
-        raise ForeignError(f"Item {number} has {key!r:.80}; known are {', '.join(form.keys)}.")
+        raise ForeignError(f"Item {number} has {spelled(key)}; known are {', '.join(form.keys)}.")
     path = said("path", (str,), "a text", "")
     if not 0 < len(path) <= 500 or any(map(is_hidden, path)):
         raise ForeignError(f"Item {number}: path must be 1 to 500 characters, all visible.")
@@ -145,7 +160,7 @@ def _roles(form: _Form, number: int, word: str) -> tuple[Role, ...]:
     if word != "both" and word not in meanings:
         words = ", ".join(form.words.values())
         raise ForeignError(
-            f"Item {number}: {form.role} is {word!r:.80}; write one of {words}, or leave it out "
+            f"Item {number}: {form.role} is {spelled(word)}; write one of {words}, or leave it out "
             "for both passes."
         )
     return meanings.get(word, ROLES)

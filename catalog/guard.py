@@ -73,7 +73,8 @@ async def guarded(
 ) -> dict[str, Any]:
     """The body of a request with a body; exactly these keys, each passing its check.
 
-    `most` is in bytes; `local` lets only this machine ask. What user/config.json allows counts from the next request on.
+    `most` is in bytes; `local` lets only this machine ask. What user/config.json allows counts from
+    the next request on.
     Raises Refused at the first guard that does not let the request through.
     """
     access = await asyncio.to_thread(read_access, user)

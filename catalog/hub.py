@@ -46,8 +46,7 @@ TEXTS = {
     "RATE": "The Hub had too many requests from here. Wait some minutes and retry.",
     "SERVER": "The Hub fails with error {why}. Retry in some minutes.",
     "NETWORK": "The Hub cannot be reached, or the connection broke ({why}). Check it and retry.",
-    "NO_HASH": "Nobody says which sha256 {file} must have, so it is not downloaded. Write its "
-    "sha256 into the catalog.",
+    "NO_HASH": "Nobody says which sha256 {file} must have. Write its sha256 into the catalog.",
     "NO_SIZE": "The Hub does not say how large {file} is. Write its size into the catalog.",
     "TOO_LARGE": "{file} has {why}; no LoRA has more than 16 GiB. Check the entry in the catalog.",
     "HASH": "{file} arrived damaged and was thrown away: its sha256 is {got}, not {want}. Retry; "
@@ -62,7 +61,8 @@ TEXTS = {
     "DISK_FULL.write": "The disk ran full while {file} arrived ({why}). Make room and retry.",
     "FOLDER": "The loras folder cannot be used ({why}). See that it is there and yours.",
     "EXISTS_DIFFERENT": "{file} is there already, and is another file than the catalog means. It "
-    "was left alone. Move it away and retry, or run `python -m catalog fetch {pair} --replace`.",
+    "was left alone. Move it away and retry, or, in the folder of DualPass, run "
+    "`python -m catalog fetch {pair} --base-model {base_model} --replace`.",
     "IN_USE": "{file} is in use, so the old one stays. Stop what uses it, as ComfyUI, and retry.",
     "BUSY": "{file} is being downloaded already, here or by another program. Wait for that.",
     "CANCELLED": "The download was cancelled. Retry when you like; it begins anew.",
@@ -79,7 +79,7 @@ class DownloadError(ValueError):
     def __init__(self, cause: str, entry: Entry | None = None, **values: object) -> None:
         if entry:
             known = {"file": entry.file, "repo": entry.hf_repo, "hf_file": entry.hf_file}
-            values = known | {"pair": entry.pair_id} | values
+            values = known | {"pair": entry.pair_id, "base_model": entry.base_model} | values
         super().__init__(TEXTS[cause].format_map(values))
         self.code = cause.partition(".")[0]
 

@@ -24,7 +24,6 @@ def overview(catalog: Catalog, loras: LoraFolders, base_model: str) -> dict[str,
         "revision": catalog.revision,
         "pairs": [_shown(pair, catalog, listing) for pair in pairs],
         "detected": [_found(pair) for pair in found],
-        "problems": [str(problem) for problem in catalog.problems],
     }
 
 

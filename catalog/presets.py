@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from .entries import CatalogError, Problem, load_text
 from .fields import is_id
 from .paths import is_hidden
 from .stacks import SelectionError, parse_selection
-from .strict_json import check, children
+from .strict_json import check, children, spelled
 from .user import locked, write_json
 
-_log = logging.getLogger("dualpass")
 _file = "presets.json"
 _fields = ("name", "base_model", "selection", "notes")
 _largest = 4 * 1024 * 1024
@@ -68,24 +67,34 @@ def own_presets(user: Path) -> tuple[Preset, ...]:
 def find_presets(shipped: Path, user: Path | None, base_model: str) -> tuple[Preset, ...]:
     """The presets of a base model from two folders; of one name the user's counts.
 
-    A file of the user's that cannot be read is told to the log.
+    Of a file of the user's that cannot be read there are none; `preset_problem` tells it.
     """
     own: tuple[Preset, ...] = ()
-    try:
+    with suppress(PresetError):
         own = own_presets(user) if user else ()
-    except PresetError as error:
-        _log.warning("%s Your own presets are not shown.", error)
     every = (*read_presets(shipped / _file), *own)
     return tuple({each.name: each for each in every if each.base_model == base_model}.values())
+
+
+def preset_problem(user: Path) -> Problem | None:
+    """What is wrong with the file of the user's presets, if it cannot be read."""
+    try:
+        own_presets(user)
+    except PresetError as error:
+        return error.problem
+    return None
 
 
 def save_preset(user: Path, preset: Preset) -> None:
     """Keep a preset in the user's folder, in the place of one of that name if there is one.
 
+    The notes of that one stay where the new one has none.
     Raises PresetError, also when the present file cannot be read: it is not written over.
     """
     with locked(user):
-        _write(user, _keyed(own_presets(user)) | _keyed([preset]))
+        kept = _keyed(own_presets(user))
+        old = kept.get((preset.base_model, preset.name), preset)
+        _write(user, kept | _keyed([replace(preset, notes=preset.notes or old.notes)]))
 
 
 def forget_preset(user: Path, base_model: str, name: str) -> None:
@@ -101,12 +110,14 @@ def export_presets(presets: Iterable[Preset]) -> str:
     return json.dumps(_document(presets), indent=2, ensure_ascii=False) + "\n"
 
 
-def import_presets(user: Path, text: str, *, replace: bool = False) -> Merged:
-    """Add the presets of a shared file's text to the user's.
+def import_presets(
+    user: Path, text: str, *, source: str = "import", replace: bool = False
+) -> Merged:
+    """Add the presets of a shared file's text to the user's; errors call it `source`.
 
     Where the user has another preset of a name, it stays unless `replace`. Raises PresetError.
     """
-    shared = _keyed(_parsed(text.removeprefix("\ufeff"), "import", own=True))
+    shared = _keyed(_parsed(text.removeprefix("\ufeff"), source, own=True))
     with locked(user):
         kept = _keyed(own_presets(user))
         added = {key: preset for key, preset in shared.items() if key not in kept}
@@ -188,7 +199,7 @@ def _slips(raw: Any) -> Iterator[tuple[str, str]]:
         if field not in _fields:
             yield field, f"{field!r:.80} is no field of a preset; known are {', '.join(_fields)}."
         elif not isinstance(value, str):
-            yield field, f"{field} must be a text in double quotes; it is {value!r:.80}."
+            yield field, f"{field} must be a text in double quotes; it is {spelled(value)}."
     # Nothing below is asked for when a field is no text.
     name, notes = raw["name"], raw.get("notes", "")
     if not 0 < len(name) <= 80 or name != name.strip() or _is_odd(name):

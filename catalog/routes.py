@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .disk import LoraFolders
+from .entries import Problem
 from .fields import is_id
 from .jobs import Jobs
 from .overview import overview
-from .presets import find_presets
+from .presets import find_presets, preset_problem
 from .stacks import Chosen, choose, parse_selection, warnings
 from .store import Catalog, Store
 
@@ -115,7 +116,8 @@ def _of_base_model(shelf: Shelf, tell: Callable[[Shelf, str, str], Any]) -> Hand
 
 
 def _pairs(shelf: Shelf, base_model: str, _: str) -> dict[str, Any]:
-    return overview(shelf.store.catalog(), shelf.loras, base_model)
+    told = overview(shelf.store.catalog(), shelf.loras, base_model)
+    return told | {"problems": [str(problem) for problem in _slips(shelf)]}
 
 
 def _plan(shelf: Shelf, base_model: str, selection: str) -> dict[str, Any]:
@@ -152,7 +154,12 @@ def _plain(tell: Callable[[], Any]) -> Handler:
 
 
 def _problems(shelf: Shelf) -> list[dict[str, Any]]:
-    return [asdict(problem) for problem in shelf.store.catalog().problems]
+    return [asdict(problem) for problem in _slips(shelf)]
+
+
+def _slips(shelf: Shelf) -> list[Problem]:
+    of_presets = preset_problem(shelf.user)
+    return [*shelf.store.catalog().problems, *([of_presets] if of_presets else [])]
 
 
 def _openapi() -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -11,13 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any
 
-from .disk import Listing
 from .entries import CatalogError, Entry, read_entries
-from .header import read_header
+from .files import replace_file, sync_folder
 from .pairs import find_pairs
 
 _names = ("models.json", "loras.json")
@@ -25,7 +23,6 @@ _own = _names[1]
 _counted = re.compile(r"((?:\d{1,9}\.)*)(\d{1,9})", re.ASCII)
 _patience = 10.0
 _stale = 600.0
-_block = 2**20
 
 
 class UserError(ValueError):
@@ -66,47 +63,28 @@ def locked(user: Path) -> Iterator[None]:
         yield
 
 
-def add_entries(user: Path, entries: Sequence[Entry], today: str) -> None:
+def add_entries(user: Path, entries: Sequence[Entry], today: str) -> bool:
     """Add entries to the user's loras.json; `today` is a date such as 2026-11-21.
 
-    What is there stays, known fields or not; entries that are there already are not added again.
-    Raises UserError when a pair is there with other files, and CatalogError, which knows line and
-    column, when a file of the user's is not strict JSON. Nothing is written then.
+    What is there stays, known fields or not. An entry that is there already keeps its place and
+    takes what the new one says of it. Whether that changed anything is returned. Raises UserError
+    when a pair is there with other files, and CatalogError, which knows line and column, when a
+    file of the user's is not strict JSON. Nothing is written then.
     """
     with locked(user):
-        own = [entry for name in _names for entry in _read(user / name)]
-        new = [entry for entry in entries if not _is_there(entry, own)]
-        _check_conflicts([*own, *new], new)
-        if new:
-            path = user / _own
-            data = _load(path)
-            _grow(data, new, today)
+        own = {name: {_key(entry): entry for entry in _read(user / name)} for name in _names}
+        there = [entry for known in own.values() for entry in known.values()]
+        new = [entry for entry in entries if not any(_key(entry) in own[name] for name in own)]
+        _check_conflicts([*there, *new], new)
+        changed = {}
+        for name, known in own.items():
+            data, added = _load(user / name), new if name == _own else []
+            if _renew(data, known, entries) or added:
+                _grow(data, added, today)
+                changed[user / name] = data
+        for path, data in changed.items():
             write_json(path, data, _checked)
-
-
-def measured(entry: Entry, listing: Listing, base_model: str) -> Entry:
-    """The entry for a base model, with the size in bytes and the sha256 of its file on disk.
-
-    Raises UserError when the file is not there, or several times, and HeaderError when it is no
-    sound safetensors file.
-    """
-    found = tuple(listing.find(entry.file))
-    if not found:
-        raise UserError(f"{entry.file} is in none of your loras folders.")
-    if len(found) > 1:
-        raise UserError(f"{entry.file} is there {len(found)} times. Keep one of them.")
-    size = read_header(found[0]).size
-    size_gb = round(size / 1e9, 3) or None
-    digest = _sha256(found[0])
-    return replace(entry, base_model=base_model, size=size, size_gb=size_gb, sha256=digest)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_block):
-            digest.update(block)
-    return digest.hexdigest()
+        return bool(changed)
 
 
 @contextmanager
@@ -132,30 +110,10 @@ def _write(target: Path, text: bytes, check: Callable[[Path], object] | None) ->
             check(temporary)
         with suppress(FileNotFoundError):
             temporary.chmod(target.stat().st_mode & 0o777)
-        _replace(temporary, target)
+        replace_file(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(target.parent)
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    # Windows refuses for the moment in which somebody reads the old file.
-    for _ in range(20 if os.name == "nt" else 0):
-        with suppress(PermissionError):
-            os.replace(temporary, target)
-            return
-        time.sleep(0.05)
-    os.replace(temporary, target)
-
-
-def _sync(folder: Path) -> None:
-    """Have the new name of a file survive a power cut, where folders can be opened for that."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_folder(target.parent)
 
 
 if sys.platform == "win32":
@@ -195,10 +153,6 @@ def _load(path: Path) -> dict[str, Any]:
     return json.loads(path.read_bytes().decode("utf-8-sig")) if os.path.lexists(path) else {}
 
 
-def _is_there(entry: Entry, own: Iterable[Entry]) -> bool:
-    return _key(entry) in map(_key, own)
-
-
 def _key(entry: Entry) -> tuple[str, ...]:
     return entry.base_model, entry.pair_id, entry.pair_role, entry.file
 
@@ -211,12 +165,40 @@ def _check_conflicts(entries: Sequence[Entry], new: Sequence[Entry]) -> None:
                 raise UserError(f"Your catalog would contradict itself. {pair.problem}")
 
 
-def _grow(data: dict[str, Any], entries: Iterable[Entry], today: str) -> None:
+def _renew(
+    data: dict[str, Any], known: Mapping[tuple[str, ...], Entry], entries: Iterable[Entry]
+) -> bool:
+    """Write into a file's data, in place, what entries say anew; whether there was anything."""
+    news: dict[tuple[str, ...], dict[str, Any]] = {}
+    for entry in entries:
+        old, said = known.get(_key(entry)), _as_json(entry)
+        if old:
+            news[_key(entry)] = {
+                field: value
+                for field, value in said.items()
+                if getattr(old, field) != getattr(entry, field)
+            }
+    lists = (value for value in data.values() if isinstance(value, list))
+    for raw in (raw for each in lists for raw in each if isinstance(raw, dict)):
+        raw |= news.get(_raw_key(raw), {})
+    return any(news.values())
+
+
+def _raw_key(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """The key of an entry as its file has it, where case and blanks of the role do not count."""
+    base_model, pair_id, role, file = map(raw.get, ("base_model", "pair_id", "pair_role", "file"))
+    return str(base_model), str(pair_id or ""), str(role or "").strip().lower(), str(file)
+
+
+def _grow(data: dict[str, Any], entries: Sequence[Entry], today: str) -> None:
     head = {"version": _next(data.get("version")), "date": today}
     rest = {key: value for key, value in data.items() if key not in head}
     data.clear()
     data |= head | rest
-    data.setdefault("loras", []).extend(map(_as_json, entries))
+    if entries and not isinstance(data.setdefault("loras", []), list):
+        raise UserError(f"loras in your {_own} is no list. Correct that first.")
+    if entries:
+        data["loras"].extend(map(_as_json, entries))
 
 
 def _next(version: object) -> str:

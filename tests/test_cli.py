@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -58,12 +59,12 @@ class Home:
         self.user = folder / "user"
         self.places = ("--loras", str(self.loras), "--user", str(self.user))
         self.loras.mkdir()
+        self.user.mkdir()
 
     def run(self, command: str, *arguments: str, **more: Any) -> Done:
-        return run(*command.split(), *self.places, *arguments, **more)
+        return run(*command.split(), *arguments, *self.places, **more)
 
     def put(self, content: object, name: str = "loras.json") -> None:
-        self.user.mkdir(exist_ok=True)
         text = content if isinstance(content, str) else json.dumps(content)
         (self.user / name).write_text(text, encoding="utf-8")
 
@@ -142,6 +143,16 @@ def test_check_warns_of_what_is_doubtful(home: Home, content: object, name: str,
     done = home.run("check")
     assert done.returncode == 0
     assert any(line.startswith("warning: ") and text in line for line in done.stdout.splitlines())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs links")
+@pytest.mark.parametrize("name", ["models.json", "loras.json", "presets.json"])
+def test_check_tells_of_a_file_of_yours_that_is_gone(home: Home, name: str) -> None:
+    (home.user / name).symlink_to(home.user / "elsewhere.json")
+    done = home.run("check")
+    assert done.returncode == 1
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("error: "))
+    assert f"user/{name}" in line
 
 
 def test_check_speaks_json(home: Home) -> None:
@@ -264,6 +275,7 @@ def test_add_finds_files_by_their_names_among_the_loras(
         (("plain.sft", "a_low.sft"), "The name of plain.sft does not say which pass it is for."),
         (("a_high.sft", "other_high.sft"), "a_high.sft is high, other_high.sft is high."),
         (("a_high.sft", "b_low.sft"), "write --high a_high.sft --low b_low.sft."),
+        (("a_high.sft", "c d_low.sft"), "write --high a_high.sft --low 'c d_low.sft'."),
         (("gone_high.sft",), "There is no file gone_high.sft, here or in "),
         (("--both", "/etc/hostname"), "lies in none of the loras folders"),
         (
@@ -279,7 +291,7 @@ def test_add_finds_files_by_their_names_among_the_loras(
 def test_add_refuses_what_it_would_have_to_guess(
     home: Home, arguments: tuple[str, ...], text: str
 ) -> None:
-    names = ("a_high.sft", "a_low.sft", "b_low.sft", "other_high.sft", "plain.sft")
+    names = ("a_high.sft", "a_low.sft", "b_low.sft", "c d_low.sft", "other_high.sft", "plain.sft")
     for file in (*names, "x/twice.sft", "y/twice.sft"):
         lora(home.loras / file)
     (home.loras / "text.txt").touch()
@@ -301,6 +313,59 @@ def test_add_says_what_follows_from_it(home: Home) -> None:
     assert "The name of my_low.sft says low, and it is added for high" in done.stderr
     assert "has no file for the low pass" in done.stderr
     assert "in the place of the shipped pair svi-v2-pro" in done.stderr
+
+
+def test_adding_again_says_what_became_of_it(home: Home) -> None:
+    lora(home.loras / "glow_high.sft")
+    again = ("glow_high.sft", "--base-model", BASE)
+    home.run("add", *again, "--id", "shine", "--name", "Shine", "--trigger", "sun", "--steps", "4")
+    (before,) = home.entries()
+    done = home.run("add", *again)
+    assert done.stdout.startswith(f"Shine (shine of {BASE}) is already there, unchanged: high glow")
+    assert home.entries() == [before]
+    lora(home.loras / "glow_high.sft", rank=8)
+    done = home.run("add", *again, "--trigger", "moon")
+    assert done.stdout.startswith(f"Shine (shine of {BASE}): high glow_high.sft")
+    (after,) = home.entries()
+    digest = hashlib.sha256((home.loras / "glow_high.sft").read_bytes()).hexdigest()
+    sizes = {key: after[key] for key in ("size", "size_gb") if key in after}
+    assert after == before | sizes | {"sha256": digest, "trigger": "moon"}
+    assert (after["size"] > before["size"], after["steps"]) == (True, 4)
+
+
+@pytest.mark.parametrize("first", ["high", "low"])
+def test_halves_that_are_added_one_by_one_are_one_pair(home: Home, first: str) -> None:
+    second = "low" if first == "high" else "high"
+    for role in (first, second):
+        lora(home.loras / f"my_glow_{role}_noise.safetensors")
+        lora(home.loras / f"other_{role}_noise.safetensors")
+    file = "my_glow_{}_noise.safetensors".format
+    home.run("add", file(first), "--base-model", BASE, "--id", "glow", "--name", "Glow")
+    home.run("add", f"other_{first}_noise.safetensors", "--base-model", BASE)
+    # The model is known by now.
+    assert home.run("add", file(second)).returncode == 0
+    mine = [each for each in home.entries() if each["pair_id"] == "glow"]
+    assert [(each["pair_role"], each["file"], each["name"]) for each in mine] == [
+        (role, file(role), f"Glow {role.title()} Noise") for role in (first, second)
+    ]
+    done = home.run("add", f"--{second}", f"other_{second}_noise.safetensors", "--id", "apart",
+                    "--base-model", BASE)  # fmt: skip
+    assert done.returncode == 0
+    assert len([each for each in home.entries() if each["pair_id"] == "apart"]) == 1
+
+
+def test_the_command_of_a_stack_that_is_not_known_works_as_it_stands(home: Home) -> None:
+    files = {role: f"my job/my_{role}_noise.safetensors" for role in ("high", "low")}
+    for file in files.values():
+        lora(home.loras / file)
+    loras = [{"path": file, "transformer": role} for role, file in files.items()]
+    stack = ("import", "-", "--base-model", BASE)
+    done = home.run(*stack, input=json.dumps({"loras": loras}))
+    selection, command = done.stdout, done.stderr.partition("python -m catalog ")[2]
+    assert home.run(*shlex.split(command)).returncode == 0
+    assert [entry["file"] for entry in home.entries()] == list(files.values())
+    done = home.run(*stack, input=json.dumps({"loras": loras}))
+    assert (done.stdout, done.stderr) == (selection, "")
 
 
 def test_add_leaves_a_broken_catalog_alone(home: Home) -> None:
@@ -352,6 +417,26 @@ def test_presets_go_round(home: Home, tmp_path: Path) -> None:
     assert (
         json.loads(Path(other, "presets.json").read_text())["presets"][0]["selection"] == "other@1"
     )
+
+
+def test_presets_are_written_over_no_other_file(home: Home, tmp_path: Path) -> None:
+    home.put({"presets": [PRESET]}, "presets.json")
+    path = tmp_path / "my notes.txt"
+    path.write_text("Years of work.")
+    done = home.run("presets export", str(path))
+    assert (done.returncode, path.read_text()) == (1, "Years of work.")
+    assert "is no file of presets. Name another, or write over it with --replace." in done.stderr
+    assert home.run("presets export", str(path), "--replace").returncode == 0
+    assert home.run("presets export", str(path)).returncode == 0
+    assert json.loads(path.read_text()) == {"presets": [PRESET]}
+
+
+def test_broken_presets_are_told_once(home: Home) -> None:
+    home.put('{"presets": [,]}', "presets.json")
+    done = home.run("presets list")
+    assert (done.returncode, len(done.stderr.splitlines())) == (0, 1)
+    assert done.stderr.startswith("warning: user/presets.json:1:14: ")
+    assert "(yours)" not in done.stdout
 
 
 @pytest.mark.parametrize("form", ["lightx2v", "ai-toolkit", "applies-to"])
@@ -524,6 +609,21 @@ def test_a_command_that_is_not_understood_is_status_2(arguments: tuple[str, ...]
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        *[("steps", bad, "must be a whole number from 1 to 1000") for bad in ("x", "4.5", "1" * 9)],
+        *[("cfg", bad, "must be a number above 0 and below 100") for bad in ("x", "nan", "0")],
+        *[("strength", bad, "must be a number from -10 to 10") for bad in ("x", "1:", "inf")],
+        ("id", "a b", "must be 1 to 128 letters, digits"),
+    ],
+)
+def test_a_value_that_will_not_do_is_told_plainly(option: str, value: str, text: str) -> None:
+    done = run("add", "a.sft", f"--{option}", value)
+    assert done.returncode == 2
+    assert f"error: argument --{option}: {text}" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "text"),
     [
         (("import", "gone.json", "--base-model", BASE), "gone.json: No such file"),
@@ -532,7 +632,9 @@ def test_a_command_that_is_not_understood_is_status_2(arguments: tuple[str, ...]
         (("export", "a b", "--base-model", BASE, "--form", "lightx2v"), "'a b'"),
         (("export", "gone", "--base-model", BASE, "--form", "lightx2v"), "not in your catalog"),
         (("list", "--loras", "gone"), "--loras gone is no folder"),
-        (("presets", "import", "catalog/models.json", "--user", "/tmp"), "import:"),
+        (("presets", "import", "catalog/models.json", "--user", "/tmp"), "models.json:1:1: "),
+        (("list", "--user", "gone"), "--user gone is no folder"),
+        (("presets", "export", "-", "--user", "gone"), "--user gone is no folder"),
     ],
 )
 def test_a_failure_is_one_plain_sentence(arguments: tuple[str, ...], text: str) -> None:

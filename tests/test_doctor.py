@@ -466,6 +466,25 @@ def test_captions_and_texts_of_strangers_are_shown_safely(tmp_path: Path) -> Non
     assert told.metadata["modelspec.title"] == ("x[31m" * 90)[:100]
 
 
+@pytest.mark.parametrize(
+    ("counts", "tags"),
+    [
+        ('{"x": 1e999}', ()),
+        ('{"x": NaN}', ()),
+        ('{"x": -Infinity}', ()),
+        ('{"x": -5, "y": 0, "z": "2"}', ("z",)),
+        ('{"x": 1e300, "y": ' + "9" * 4000 + "}", ("y", "x")),
+        ('{"x": ' + "9" * 5000 + "}", ()),
+    ],
+)
+def test_captions_that_no_count_can_have_are_no_obstacle(
+    tmp_path: Path, counts: str, tags: tuple[str, ...]
+) -> None:
+    metadata = {"ss_tag_frequency": f'{{"a": {counts}}}'}
+    told = examine(save(tmp_path, factors(), {}, metadata))
+    assert (told.tags, told.problems) == (tags, ())
+
+
 @pytest.mark.parametrize("frequencies", ["{", "[]", '{"a": 5}', '{"a": {"b": "c"}}', "[" * 99_999])
 def test_captions_that_cannot_be_read_are_left_out(tmp_path: Path, frequencies: str) -> None:
     assert examine(save(tmp_path, factors(), {}, {"ss_tag_frequency": frequencies})).tags == ()

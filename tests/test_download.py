@@ -384,7 +384,10 @@ def test_a_file_of_other_contents_gives_way_only_on_request(
     fetcher: Fetcher, loras: Path, present: bytes, entry: Raw
 ) -> None:
     (loras / "a.safetensors").write_bytes(present)
-    assert fetcher.fetch([entry], loras).code == "EXISTS_DIFFERENT"
+    told = fetcher.fetch([entry], loras)
+    assert told.code == "EXISTS_DIFFERENT"
+    command = "`python -m catalog fetch p --base-model wan-i2v-14b --replace`"
+    assert f"in the folder of DualPass, run {command}." in told.message
     assert left(loras) == {"loras/a.safetensors": present}
     assert_whole(fetcher.fetch([entry], loras, replace=True), loras)
 

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pack.catalog.entries import Entry
 from pack.catalog.fields import is_id
 from pack.catalog.matching import Item, matched
-from pack.catalog.pairs import ROLES, Role, find_pairs
+from pack.catalog.pairs import ROLES, find_pairs
 from pack.catalog.stacks import format_selection
 
 BASE = "wan-i2v-14b"
+ADD = "in the folder of DualPass: python -m catalog add"
 ROWS = [
     ("speed", "high", "fast_high.safetensors", "owner/fast"),
     ("speed", "low", "fast_low.safetensors", "owner/fast"),
@@ -53,7 +54,11 @@ def found(*rows: tuple[Any, ...]) -> tuple[str, tuple[str, ...]]:
     ("rows", "selection"),
     [
         ([], ""),
-        ([("/loras/Anime_V2.safetensors", "both")], "anime@0.5"),
+        ([("/loras/looks/Anime_V2.safetensors", "both")], "anime@0.5"),
+        ([("Anime_V2.safetensors", "both")], "anime@0.5"),
+        ([("b/deep.safetensors", "low")], "deep-b@0:0.5"),
+        ([("/loras/b/deep.safetensors", "low")], "deep-b@0:0.5"),
+        ([("job/fast_low.safetensors", "low")], "speed@0:0.5"),
         ([("twin.safetensors", "both")], "twin@0.5"),
         ([("twin.safetensors", "low")], "twin@0:0.5"),
         ([("a/deep.safetensors", "both")], "deep-a@0.5"),
@@ -90,6 +95,9 @@ def test_a_pair_is_known_by_what_a_path_tells(rows: list[Any], selection: str) -
         (("owner/fas", "high"), "fas@0.5:0", "is in no pair"),
         (("owner", "high"), "owner@0.5:0", "is in no pair"),
         (("/", "high"), "lora@0.5:0", "is in no pair"),
+        (("my/anime_v2.sft", "both"), "anime_v2@0.5", "is kept as anime_v2."),
+        (("my/anime_v2.safetensors", "both"), "anime_v2@0.5", "may mean anime: choose it in place"),
+        (("slooks/anime_v2.safetensors", "low"), "anime_v2@0:0.5", "may mean anime: choose it"),
         (("deep.safetensors", "both"), "deep@0.5", "may mean deep-a, deep-b: choose one of them"),
         (("own/er", "low"), "er@0:0.5", "may mean deep-a, deep-b, half.1: choose"),
         (("own/...", "high", "quality"), "quality@0.5:0", "may mean deep-a, deep-b: choose"),
@@ -120,13 +128,49 @@ def test_what_is_not_certain_is_kept_and_told(
     ],
 )
 def test_the_command_that_adds_a_file_is_safe_to_paste(path: str, file: str) -> None:
-    _, (note,) = found((path, "both"))
-    assert note.endswith(f"To add it: python -m catalog add --base-model wan-i2v-14b {file}")
+    _, (note,) = found((path, "both", "my id"))
+    assert note.endswith(f"{ADD} --base-model wan-i2v-14b --id my-id --both {file}")
 
 
 def test_a_catalog_without_pairs_leaves_the_base_model_open() -> None:
     _, (note,) = matched([Item(1, "x.sft", "", ROLES, 1.0)], ())
-    assert note.endswith('python -m catalog add --base-model BASE_MODEL "x.sft"')
+    assert note.endswith(f'{ADD} --base-model BASE_MODEL --id x --both "x.sft"')
+
+
+@pytest.mark.parametrize(
+    ("rows", "selection", "files"),
+    [
+        # The passes are those that the stack says, whatever is in the names.
+        ([("new.sft", "low")], "new@0:0.5", '--low "new.sft"'),
+        ([("new.sft", "low"), ("new.sft", "high")], "new@0.5", '--both "new.sft"'),
+        (
+            [("my/my_low_noise.sft", "low"), ("my/my_high_noise.sft", "high")],
+            "my@0.5",
+            '--high "my/my_high_noise.sft" --low "my/my_low_noise.sft"',
+        ),
+        (
+            [("/my/high/x.sft", "high"), ("/my/low/x.sft", "low")],
+            "x@0.5",
+            '--high "/my/high/x.sft" --low "/my/low/x.sft"',
+        ),
+        ([("some/...", "high", "s_high"), ("some/...", "low", "s_low")], "s@0.5", "--high FILE -"),
+    ],
+)
+def test_two_halves_that_no_pair_has_are_one_choice(
+    rows: list[Any], selection: str, files: str
+) -> None:
+    chosen, (note,) = found(*rows)
+    assert chosen == selection
+    assert f"{ADD} --base-model wan-i2v-14b --id {selection.partition('@')[0]} {files}" in note
+    assert ("with item 2" in note) == (rows[0][0] != rows[-1][0] or len(rows[0]) == 3)
+
+
+def test_halves_on_passes_that_their_names_deny_are_no_pair() -> None:
+    selection, notes = found(("a_high.sft", "low"), ("a_low.sft", "high"))
+    assert (selection, len(notes)) == ("a_high@0:0.5, a_low@0.5:0", 2)
+    assert "--low" in notes[0] and "--high" in notes[1]
+    selection, _ = found(("b_high.sft", "both"), ("b_low.sft", "low"))
+    assert selection == "b_high@0.5, b_low@0:0.5"
 
 
 def test_what_is_named_again_adds_up_and_a_stranger_is_told_once() -> None:
@@ -163,10 +207,13 @@ def test_nothing_is_lost_and_nothing_lands_on_the_wrong_pass(stack: list[Item]) 
             if (choice.high if role == "high" else choice.low) != (0.0,):
                 asked = [item.path for item in stack if role in item.roles]
                 assert asked
-                assert choice.pair_id not in known or _may_be(known[choice.pair_id], role, asked)
+                if choice.pair_id in known:
+                    entry = known[choice.pair_id].entry_for(role)
+                    assert entry and any(_may_be(entry, path) for path in asked)
 
 
-def _may_be(pair: Any, role: Role, paths: list[str]) -> bool:
-    entry = pair.entry_for(role)
-    names = [path.rpartition("/")[2] for path in paths]
-    return entry.file.rpartition("/")[2] in names or "/" in "".join(paths)
+def _may_be(entry: Entry, path: str) -> bool:
+    """The file itself, under its own name or in its repository."""
+    repository = path.removesuffix("...").rstrip("/")
+    by_name = entry.file.rpartition("/")[2] == path.rpartition("/")[2]
+    return by_name or ("/" in path and f"{entry.hf_repo}/".startswith(f"{repository}/"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pack.catalog.presets import (
     forget_preset,
     import_presets,
     own_presets,
+    preset_problem,
     read_presets,
     save_preset,
 )
@@ -90,7 +92,7 @@ def test_known_recipes_are_shipped(base_model: str, selection: str) -> None:
 @pytest.mark.parametrize(
     ("content", "line", "column", "reason"),
     [
-        ("", 1, 1, "Expecting value"),
+        ("", 1, 1, "The file is empty."),
         ('{"presets": [],}', 1, 16, "The usual slips are"),
         ("[]", 1, 1, "in one object"),
         ("{}", 1, 1, 'Write {"presets": [ … ]}'),
@@ -99,7 +101,7 @@ def test_known_recipes_are_shipped(base_model: str, selection: str) -> None:
         ('{"presets": [\n\n  7]}', 3, 3, "must be an object"),
         ('{"presets": [\n {"name": "x"}]}', 2, 2, "base_model is missing"),
         (text(preset(own=True)), 1, 78, "'own' is no field of a preset; known are name, base"),
-        (text(preset(notes=None)), 1, 78, "notes must be a text in double quotes; it is None."),
+        (text(preset(notes=None)), 1, 78, "notes must be a text in double quotes; it is null."),
         (text(preset(name=7)), 1, 15, "name must be a text in double quotes; it is 7."),
         *[
             (text(preset(name=bad)), 1, 15, "name must be 1 to 80 visible characters")
@@ -128,7 +130,7 @@ def test_a_bad_file_is_refused_where_it_is_bad(
 
 
 def test_the_users_preset_counts_and_the_others_stay(tmp_path: Path) -> None:
-    assert own_presets(tmp_path) == ()
+    assert (own_presets(tmp_path), preset_problem(tmp_path)) == ((), None)
     shipped = find_presets(SHIPPED, tmp_path, BASE)
     assert shipped == tuple(each for each in PRESETS if each.base_model == BASE)
     mine = Preset(shipped[1].name, BASE, "svi-v2-pro@0.5", own=True)
@@ -150,6 +152,9 @@ def test_a_saved_preset_replaces_that_of_its_name_in_its_place(tmp_path: Path) -
         save_preset(tmp_path, each)
     saved = read_presets(tmp_path / "presets.json")
     assert [(each.name, each.selection) for each in saved] == [("Rain", "c"), (SNOW.name, "")]
+    for notes, kept in (("", SNOW.notes), ("New.", "New."), ("", "New.")):
+        save_preset(tmp_path, Preset(SNOW.name, BASE, "b", notes))
+        assert own_presets(tmp_path)[1] == Preset(SNOW.name, BASE, "b", kept, own=True)
 
 
 @pytest.mark.parametrize(
@@ -180,6 +185,18 @@ def test_a_broken_file_of_the_users_is_named_and_never_written_over(tmp_path: Pa
             act()
     assert path.read_bytes() == broken
     assert find_presets(SHIPPED, tmp_path, BASE) == find_presets(SHIPPED, None, BASE)
+    assert "presets.json:2:29: " in str(preset_problem(tmp_path))
+
+
+def test_presets_that_are_saved_at_once_are_all_kept(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        threads.map(lambda at: save_preset(tmp_path, Preset(f"{at}", BASE, "")), range(24))
+    assert len(own_presets(tmp_path)) == 24
+
+
+def test_what_is_wrong_with_a_shared_file_has_its_name(tmp_path: Path) -> None:
+    with pytest.raises(PresetError, match=r"^mine\.json:1:1: The file is empty\.$"):
+        import_presets(tmp_path, " ", source="mine.json")
 
 
 def test_an_import_adds_and_leaves_out_what_would_be_lost(tmp_path: Path) -> None:

@@ -229,3 +229,14 @@ def test_problems_have_their_place(shelf: Shelf, tmp_path: Path) -> None:
         )  # fmt: skip
 
     ask(shelf, "/dualpass/problems", check)
+
+
+def test_a_broken_file_of_presets_is_a_problem_too(shelf: Shelf) -> None:
+    shelf.user.mkdir()
+    (shelf.user / "presets.json").write_text("{")
+
+    def check(response: ClientResponse, body: bytes) -> None:
+        (problem,) = json.loads(body)["problems"]
+        assert "presets.json:1:" in problem
+
+    ask(shelf, "/dualpass/pairs/wan-i2v-14b", check)

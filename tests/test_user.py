@@ -20,8 +20,9 @@ from pack.catalog import user as user_module
 from pack.catalog.disk import LoraFolders
 from pack.catalog.entries import CatalogError, Entry, read_entries
 from pack.catalog.header import HeaderError
+from pack.catalog.measure import MeasureError, measured
 from pack.catalog.store import Store
-from pack.catalog.user import UserError, add_entries, locked, measured, write_json
+from pack.catalog.user import UserError, add_entries, locked, write_json
 
 ROOT = Path(__file__).parents[1]
 BASE = "wan-i2v-14b"
@@ -101,11 +102,28 @@ def test_the_version_grows(tmp_path: Path, before: object, after: str) -> None:
 
 
 def test_what_is_there_already_is_not_added_again(tmp_path: Path) -> None:
-    put(tmp_path, {"loras": [RAW]}, "models.json")
-    add_entries(tmp_path, [entry("high", "a.sft", name="again")], TODAY)
+    path = put(tmp_path, {"loras": [RAW]}, "models.json")
+    before = path.read_bytes()
+    assert add_entries(tmp_path, [entry("high", "a.sft")], TODAY) is False
     assert not (tmp_path / "loras.json").exists()
-    add_entries(tmp_path, [entry("high", "a.sft"), entry("low", "l.sft")], TODAY)
+    assert add_entries(tmp_path, [entry("high", "a.sft"), entry("low", "l.sft")], TODAY) is True
     assert document(tmp_path)["loras"] == [now_entry("l.sft", "low")]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["models.json", "loras.json"])
+def test_what_is_said_anew_of_an_entry_takes_its_place(tmp_path: Path, name: str) -> None:
+    old = RAW | {"pair_role": "High ", "sha256": "a" * 64, "trigger": "old", "my own": "field"}
+    other = RAW | {"pair_role": "low", "file": "l.sft"}
+    put(tmp_path, {"version": "4", "vaes": 5, "extra": [old, 7, other], "loras": []}, name)
+    retrained = entry("high", "a.sft", sha256="b" * 64, cfg=2.0)
+    assert add_entries(tmp_path, [retrained], TODAY) is True
+    now = json.loads((tmp_path / name).read_text())
+    changed = old | {"sha256": "b" * 64, "cfg": 2}
+    assert now["extra"] == [changed, 7, other]
+    assert (now["version"], now["date"], now["vaes"], now["loras"]) == ("5", TODAY, 5, [])
+    assert add_entries(tmp_path, [retrained], TODAY) is False
+    assert json.loads((tmp_path / name).read_text()) == now
 
 
 @pytest.mark.parametrize("name", ["models.json", "loras.json"])
@@ -142,7 +160,6 @@ def test_a_pair_of_the_users_replaces_the_shipped_one(tmp_path: Path) -> None:
     [
         ('{"loras": [\n  {"file": "x.sft",}\n]}', "loras.json:2:"),
         ('{"loras": [], "loras": []}', "loras.json:1:15"),
-        ('{"loras": {}}', "loras.json:1:11"),
         ("", "loras.json:1:1"),
         ("[]", "loras.json:1:1"),
     ],
@@ -154,6 +171,13 @@ def test_a_file_that_is_no_strict_json_is_left_as_it_is(
     with pytest.raises(CatalogError, match=place):
         add_entries(tmp_path, [entry("both", "b.sft")], TODAY)
     assert (tmp_path / "loras.json").read_text() == text
+
+
+def test_what_stands_where_the_list_should_is_kept(tmp_path: Path) -> None:
+    path = put(tmp_path, {"loras": {"my": "thing"}})
+    with pytest.raises(UserError, match="^loras in your loras.json is no list. Correct that"):
+        add_entries(tmp_path, [entry("both", "b.sft")], TODAY)
+    assert json.loads(path.read_text()) == {"loras": {"my": "thing"}}
 
 
 def test_a_catalog_that_would_be_too_large_is_left_as_it_is(tmp_path: Path) -> None:
@@ -301,8 +325,8 @@ def test_a_file_that_is_missing_ambiguous_or_broken_is_not_measured(tmp_path: Pa
     lora(tmp_path / "broken.sft")
     listing = LoraFolders.of(tmp_path).listing()
     for file, error, reason in (
-        ("gone.sft", UserError, "is in none of"),
-        ("twice.sft", UserError, "is there 2 times"),
+        ("gone.sft", MeasureError, "is in none of"),
+        ("twice.sft", MeasureError, "is there 2 times"),
         ("broken.sft", HeaderError, "holds 0 tensors"),
     ):
         with pytest.raises(error, match=reason):

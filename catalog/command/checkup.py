@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..disk import Listing
 from ..pairs import LoraPair
@@ -49,6 +50,7 @@ def _findings(catalog: Catalog, desk: Desk) -> Iterator[Finding]:
         own = (pair.base_model, pair.pair_id) in catalog.own
         yield from _of_files(pair, listing, own) if listing else ()
     yield from _of_presets(desk, catalog)
+    yield from _of_links(desk.user) if desk.user else ()
 
 
 def _of_pair(pair: LoraPair, ids: set[str]) -> Iterator[Finding]:
@@ -96,6 +98,15 @@ def _of_presets(desk: Desk, catalog: Catalog) -> Iterator[Finding]:
         except ValueError as error:
             text = f"The preset {preset.name} of {preset.base_model} does not run: {error}"
             yield Finding("warning", text)
+
+
+def _of_links(user: Path) -> Iterator[Finding]:
+    """A catalog of the user's that is not there any more, which the store takes for none at all."""
+    for name in ("models.json", "loras.json"):
+        path = user / name
+        if path.is_symlink() and not path.exists():
+            text = f"{user.name}/{name} is a link that leads nowhere. Mend or remove it."
+            yield Finding("error", text)
 
 
 def _summary(catalog: Catalog, desk: Desk) -> str:

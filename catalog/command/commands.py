@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,7 +16,15 @@ from ..doctor.examine import examine
 from ..download import DownloadError, fetch_pair
 from ..foreign import read_foreign, write_foreign
 from ..overview import overview
-from ..presets import export_presets, find_presets, import_presets, own_presets
+from ..presets import (
+    PresetError,
+    export_presets,
+    find_presets,
+    import_presets,
+    own_presets,
+    preset_problem,
+    read_presets,
+)
 from ..stacks import choose, format_selection, parse_selection
 from .console import Progress, bytes_text, load_text, say, say_json, tell
 from .desk import SHIPPED, CommandError, Desk
@@ -75,7 +84,7 @@ def fetch(args: Namespace, desk: Desk) -> int:
     except DownloadError as error:
         if error.code != "NO_LIBRARY":
             raise
-        pip = f"{sys.executable} -m pip install huggingface_hub"
+        pip = f"{shlex.quote(sys.executable)} -m pip install huggingface_hub"
         raise CommandError(f"{error} Or install it: {pip}") from error
     finally:
         progress.close()
@@ -101,6 +110,9 @@ def list_presets(args: Namespace, desk: Desk) -> int:
     for preset in (each for base in bases for each in find_presets(SHIPPED, desk.user, base)):
         own = " (yours)" if preset.own else ""
         say(f"{preset.base_model:18} {preset.name}{own}: {preset.selection or 'no LoRA'}")
+    problem = preset_problem(desk.user) if desk.user else None
+    if problem:
+        tell(f"warning: {problem} None of yours is listed.")
     return 0
 
 
@@ -113,14 +125,29 @@ def export_own_presets(args: Namespace, desk: Desk) -> int:
     if args.file == "-":
         say_json(json.loads(text))
     else:
-        Path(args.file).write_bytes(text.encode())
+        path = Path(args.file)
+        if path.exists() and not args.replace:
+            _check_presets(path)
+        path.write_bytes(text.encode())
         tell(f"Presets written into {args.file}: {len(presets)}.")
     return 0
 
 
+def _check_presets(path: Path) -> None:
+    try:
+        read_presets(path)
+    except PresetError as error:
+        raise CommandError(
+            f"{path} is there, and is no file of presets. Name another, or write over it "
+            "with --replace."
+        ) from error
+
+
 def import_shared_presets(args: Namespace, desk: Desk) -> int:
     """Add the presets of a file to the user's."""
-    merged = import_presets(desk.get_user(), load_text(args.file), replace=args.replace)
+    text = load_text(args.file)
+    source = "the input" if args.file == "-" else Path(args.file).name
+    merged = import_presets(desk.get_user(), text, source=source, replace=args.replace)
     tell(f"Presets added: {len(merged.added)}, replaced: {len(merged.replaced)}.")
     for preset in merged.left_out:
         tell(f"{preset.name} is there already, and other. --replace takes the new one.")

@@ -78,14 +78,19 @@ class Desk:
         return f"There is no models folder in {' or '.join(map(str, self.looked))}."
 
 
-def find_desk(loras: Sequence[Path], user: Path | None, pack: Path = SHIPPED.parent) -> Desk:
+def find_desk(
+    loras: Sequence[Path], user: Path | None, pack: Path = SHIPPED.parent, *, makes: bool = False
+) -> Desk:
     """The desk at these places, or where the ComfyUI around the pack has them.
 
-    extra_model_paths.yaml is not read. Raises CommandError for a folder that is not there.
+    extra_model_paths.yaml is not read. Raises CommandError for a folder that is not there; that of
+    the user need not be for a command that `makes` it.
     """
     for folder in loras:
         if not folder.is_dir():
             raise CommandError(f"--loras {folder} is no folder.")
+    if user and not user.is_dir() and not makes:
+        raise CommandError(f"--user {user} is no folder.")
     bases = tuple(_bases(pack))
     base = next((base for base in bases if (base / "models").is_dir()), None)
     folders = tuple(loras) or ((base / "models" / "loras",) if base else ())

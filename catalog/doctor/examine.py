@@ -201,8 +201,9 @@ def _tags(frequencies: str) -> tuple[str, ...]:
     try:
         counted = Counter[str]()
         for tags in json.loads(frequencies or "{}").values():
-            counted.update({str(tag): int(count) for tag, count in tags.items()})
-    except (ValueError, TypeError, AttributeError, RecursionError):
+            counted.update({str(tag): n for tag, count in tags.items() if (n := int(count)) > 0})
+    # int() of what is infinite is an OverflowError.
+    except (ValueError, OverflowError, TypeError, AttributeError, RecursionError):
         return ()
     return tuple(_clean(tag) for tag, _ in counted.most_common(5))
 

@@ -61,10 +61,10 @@ def detect(files: Iterable[str]) -> tuple[Detected, ...]:
 
 
 def detected_pairs(files: Iterable[str], declared: Collection[str]) -> tuple[LoraPair, ...]:
-    """The pairs and halves among files that no catalog entry names; `declared` are base names.
+    """The pairs and halves among files that no catalog entry names.
 
-    Their ids are unique and stay while the files stay. The base model is empty where the names do
-    not say it. Files that no catalog entry may name are left out.
+    One of `declared` without a folder means all files of that name. Ids are unique, and stay while
+    the files stay. The base model may be empty. Files that no entry may name are left out.
     """
     known = {each.file: each for each in detect(files)}
     offered = {file: each for file, each in known.items() if _is_offered(each, declared)}
@@ -87,16 +87,17 @@ def detected_pairs(files: Iterable[str], declared: Collection[str]) -> tuple[Lor
 
 
 def _told(name: Name, paired: bool) -> _Role:
-    return cast("_Role", name.role) if name.role and (name.sure or paired) else "unknown"
+    return cast("_Role", name.role) if name.trust + paired > 1 else "unknown"
 
 
 def _partners(names: Mapping[str, Name]) -> dict[str, str]:
     """Who belongs to whom: from the same words down to those that differ in soft parts alone.
 
     A group of three is left alone, since nothing says which two of them are meant. Each step looks
-    at wider groups that hold those of the step before, so no file finds two partners.
+    at wider groups, and who has found its partner keeps it.
     """
-    keys = {file: _keys(name) for file, name in names.items() if name.role in ("high", "low")}
+    halves = (file for file, name in names.items() if name.trust and name.role in ("high", "low"))
+    keys = {file: _keys(names[file]) for file in halves}
     partners: dict[str, str] = {}
     for step in range(6):
         groups: dict[object, list[str]] = {}
@@ -126,7 +127,7 @@ def _parted(name: Name) -> tuple[str, list[_Soft]]:
         if token.kind == "text" and len(token.text) > 2:
             whole += token.text
         elif index in name.cut:
-            whole += "" if name.sure else "*"  # a doubtful word has to stand in the same place
+            whole += "" if name.trust > 1 else "*"  # a doubtful word has to stand in the same place
         elif not name.echoes(index):
             kind = "lead" if _leads(index, name) else token.kind
             firm, loose = _split(kind, token.text)
@@ -141,7 +142,8 @@ def _leads(index: int, name: Name) -> bool:
     """Whether a token is the 23 of `23High noise`, the epoch at the head of some names."""
     token = name.tokens[index]
     short = index == 0 and token.kind == "number" and len(token.text) < 4
-    return short and 1 in name.cut and name.tokens[1].start == token.end
+    after = name.tokens[1] if short and 1 in name.cut else token
+    return after.kind == "noise" and after.start == token.end
 
 
 def _split(kind: str, text: str) -> tuple[str, str]:
@@ -167,10 +169,9 @@ def _split(kind: str, text: str) -> tuple[str, str]:
 
 def _is_offered(each: Detected, declared: Collection[str]) -> bool:
     file = _posix(each.file)
-    if each.role == "unknown" or file.rpartition("/")[2] in declared:
-        return False
+    free = file not in declared and file.rpartition("/")[2] not in declared
     try:
-        return checked_file(file) == file
+        return each.role != "unknown" and free and checked_file(file) == file
     except ValueError:
         return False
 
@@ -194,7 +195,7 @@ def _spans(name: Name) -> list[tuple[int, int]]:
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]], mark: str) -> str:
-    for start, end in sorted(spans, reverse=True):
+    for start, end in sorted(set(spans), reverse=True):
         text = f"{text[:start]}{mark}{text[end:]}"
     return text
 

@@ -14,41 +14,44 @@ _lower = rf"[^\W\d_A-Z{_scripts}]"
 _gap = r"[\W_]{0,3}"
 # In capitals a word goes on until a hump begins: HIGHRes holds a word, HIGHLIGHT does not.
 _end = r"(?=v\d|(?![a-z])(?!(?<=[A-Z])[A-Z](?![a-z])))"
-# What is high or low outside of Wan, too: a low angle shot is a style, no pass.
-_scales = (
-    "angled?|shots?|views?|cam|camera|perspective|level|ground|altitude|res|resolution|rez|dpi|def|"
-    "definition|quality|details?|detailed|fidelity|fps|frame|framerate|bits?|bitrate|poly|keyed|key|"
-    "lights?|lighting|lit|contrast|saturat(?:ed|ion)|exposure|brightness|dynamic|range|iso|shutter|"
+# What is high or low outside of Wan, too: a low angle is a style, and so is a contrast that is low.
+_scale = re.compile(
+    "angled?|cam|camera|perspective|level|ground|res|resolution|quality|details?|detailed|fps|bits?|"
+    "poly|keyed|key|lights?|lighting|lit|contrast|saturation|exposure|brightness|dynamic|range|hem|"
     "speed|motion|movement|energy|intensity|impact|gravity|pressure|temp|temperature|power|pitch|"
-    "freq|frequency|beam|heels?|heeled|rise|waist|waisted|cut|neck|neckline|collar|ponytails?|bun|"
-    "pigtails?|twintails?|tails?|dress|skirt|hem|tops?|tide|fi|end|budget|cost|tier|profile|v?ram|"
-    r"mem|memory|strength|weight|cfg(?!\W?_?step)|steps?(?!\W?_?\d)|rank(?!\W?_?\d)|to|or|vs"
+    "waist|cut|fi|tier|v?ram|memory|strength|weight|cfg|steps?|rank|slider|size|volume|density|zoom"
 )
-_role_end = rf"{_end}(?!{_gap}(?i:{_scales}){_end})"
+_moves = ("motion", "zoom")  # LoRAs are often named so: slow_motion_high
+_scaled = re.compile(rf"(?!(?:{'|'.join(_moves)})\Z)(?:{_scale.pattern})")
+# What such a word has after it or before it in sayings.
+_after = re.compile(
+    "shots?|views?|heels?|dress|skirt|school|kicks?|jumps?|punch|squat|crouch|dive|wind|fade|elf|to"
+)
+_before = re.compile("thigh|knee|ankle|shoulder|chest|sky|mile|ultra|super|very|too|so|to|or|vs")
 _both = "|".join(
     rf"{one}(?:{_gap}(?i:noise))?{_gap}(?:(?i:and|n){_gap})?{other}"
     for words in (("high", "low"), ("High", "Low"), ("HIGH", "LOW"))
     for one, other in (words, words[::-1])
 )
+_noise_of_one = rf"(?i:(?:high|low){_gap}noise{_gap}(?:high|low){_gap}(?!noise)[a-z])"
 _cjk = "[高低](?:噪[声聲音点點]?|杂讯|雜訊|ノイズ)"
 # Each alternative begins where the last word ended and takes bounded looks ahead: linear in time.
 _lexer = re.compile(
-    rf"""(?P<both>(?:{_both})(?:{_gap}(?i:noise))?{_role_end})
+    rf"""(?P<both>(?!{_noise_of_one})(?:{_both})(?:{_gap}(?i:noise))?{_end})
     |(?P<noise>(?i:hi(?:gh)?|low?|[hl]){_gap}(?i:noise)|{_cjk})
-    |(?P<word>(?i:high|low){_role_end})
+    |(?P<word>(?i:high|low){_end})
     |(?P<short>(?:HN|LN|Hn|Ln|hn|ln)(?![A-Za-z]))
     |(?P<wan>(?i:wan){_gap}(?i:v(?:ideo)?)?{_gap}2[\W_]?[12](?=14[bB]|\D|\Z))
     |(?P<task>(?i:ti2v|[istv]2v|flf2v)(?=[^a-z]|\Z|high|low))
     |(?P<filler>(?:[aA]?14[bB]|(?i:loras?)){_end})
-    |(?P<precision>(?i:fp(?:32|16|8|4)|bf16|f16|int[48]|e4m3(?:fn)?|e5m2|scaled|
-        q\d(?:_(?:\d|k(?:_[sml])?))?){_end})
-    |(?P<rank>(?i:rank|dim|alpha){_gap}\d+|[rR](?:8|16|32|64|96|128|256)(?![\da-zA-Z]))
+    |(?P<precision>(?i:fp(?:32|16|8|4)|bf16|int[48]|e4m3(?:fn)?|e5m2|q\d_(?:\d|k(?:_[sml])?)){_end})
+    |(?P<rank>(?:(?i:rank)[_-]?(?:4|8|16|32|48|64|96|98|128|148|256)|[rR](?:32|64|128))(?![\da-zA-Z]))
     |(?P<version>(?<!\d)[vV][._ ]?\d+(?:\.\d+|_\d(?!\d))*)
-    |(?P<epoch>(?i:epochs?|epoc?|ep){_gap}\d+|(?<![^\W_])[eE]\d+(?![a-zA-Z])
-        |\d+[ _-]?(?i:epochs?|epoc?|ep){_end})
+    |(?P<epoch>(?i:epochs?|epoc?){_gap}\d+|\d+[ _-]?(?i:epochs?|epoc?){_end}
+        |(?<![^\W_])(?<![sS]\d[\W_])(?<![sS]\d\d[\W_])[eE]0*[1-9]\d+(?![a-zA-Z]))
     |(?P<step>(?i:steps?{_gap}\d+|s\d{{3,}}(?![a-z])|\d+[ _-]?steps?){_end})
     |(?P<moment>20\d{{12}}(?!\d))
-    |(?P<strength>(?i:rcm|x|str|strength)\d{{1,2}}[._]\d{{1,2}}(?!\d))
+    |(?P<strength>(?i:rcm)\d{{1,2}}[._]\d{{1,2}}(?!\d))
     |(?P<copy>\(\d{{1,2}}\)\Z)
     |(?P<number>\d+)
     |(?P<text>[{_scripts}]+?(?={_cjk}|[^{_scripts}]|\Z)
@@ -57,23 +60,13 @@ _lexer = re.compile(
     re.VERBOSE,
 )
 _technical = re.compile(
-    "wan|loras?|lokr|models?|expert|lightning|lightx|kijai|comfy|comfyui|merged|final|fixed|"
-    "transformer|unet|dit|moe|distill|distilled|noise"
+    "wan|loras?|lokr|models?|expert|lightning|lightx|kijai|comfy|comfyui|merged?|final|fixed|scaled|"
+    "transformer|unet|dit|moe|distill|distilled|noise|version|ver|ep|e|f"
 )
-# Sayings that exist for one side alone: such a word needs the other half as its witness.
-_sayings = re.compile(
-    "school|five|fashion|fantasy|elf|elves|priest|priestess|tower|tech|kicks?|jumps?|knees?|boots|"
-    "socks|stockings|chair|roller|noon|tea|society|court|king|queen|road|way|riders?|riding|life|"
-    "octane|lands?|street|class|gloss|value|risk|stakes|pass"
-)
-_before = re.compile(
-    "thigh|knee|ankle|waist|shoulder|chest|sky|mile|ultra|super|very|too|so|extra|get|gets|getting|"
-    "aim|fly|flying|junior|senior|to|or|vs|how|swing|lay|all"
-)
+_header = ("task", "filler", "precision", "rank", "epoch", "version")
 _longer = re.compile("thigh|([bfgps]|be|fol|hol|pil|shal|swal|yel)low")
 _sizes = ("clip", "vit", "vision", "yolo", "sam", "hiera", "dino")  # these come in sizes L and H
 _extension = re.compile(r"(?i)\.(safetensors|sft|gguf|pth?|ckpt|bin)\Z")
-_wan = re.compile(r"(?i)(?<![a-z])(?:svi|wan(?![\W_]?v?[\W_]?2[\W_]?1(?!\d)))|[it]2v")
 
 
 class Token(NamedTuple):
@@ -85,28 +78,32 @@ class Token(NamedTuple):
     end: int
 
 
+_Tokens = tuple[Token, ...]
+
+
 class _Mark(NamedTuple):
-    """A sign of a role: 4 is plain, 3 plain where it stands, 2 doubtful, 1 likely a mere saying."""
+    """A sign of a role: its weight against others, and how far it counts by itself."""
 
     at: int
     role: str
     weight: int
+    trust: int
 
 
 @dataclass(frozen=True)
 class Name:
     """What a name says. `role` is high, low, both, unknown (it contradicts itself) or empty.
 
-    Where it is not `sure`, the role counts only if the other half is there. `cut` are the tokens
-    that say it. `place` are the folders, with a zero character for what makes them high or low.
+    With `trust` 2 the role counts, with 1 only if the other half is there, with 0 never. `cut` are
+    the tokens that say it, `place` the folders with a zero character for what makes them so.
     """
 
     role: str
-    sure: bool
+    trust: int
     stem: str
     extension: str
     place: tuple[str, ...]
-    tokens: tuple[Token, ...]
+    tokens: _Tokens
     cut: frozenset[int]
 
     @property
@@ -117,11 +114,11 @@ class Name:
 
     def echoes(self, index: int) -> bool:
         """Whether a token repeats the role in short, as the H of `MuscleMommyH_high_noise` does."""
-        token, before = self.tokens[index], self.tokens[index - 1] if index else None
-        if token.kind not in ("text", "short") or _is_size(index, self.tokens):
+        before, token, _ = _around(index, self.tokens)
+        glued = before.kind == "text" and before.end == token.start
+        if token.kind != "short" and (not glued or before.text.startswith(_sizes)):
             return False
-        fits = before is None or before.kind == "text" or before.end < token.start
-        return fits and token.text in (self.role[:1], f"{self.role[:1]}n")
+        return token.text in (self.role[:1], f"{self.role[:1]}n")
 
 
 def read_name(file: str) -> Name:
@@ -130,29 +127,28 @@ def read_name(file: str) -> Name:
     base = base.replace("%20", " ")
     stem = _extension.sub("", base)
     tokens = read_tokens(stem)
-    role, sure, cut = _role(tokens, stem, bool(_wan.search(file)))
+    role, trust, cut = _role(tokens, stem)
     sides, place = zip(*map(_folder, folders), strict=True) if folders else ((), ())
     said = set(sides) - {""}
     if len(said) > 1 or (said and role and said != {role}):
         role = "unknown"
     elif said:
-        role, sure = said.pop(), True
-    return Name(role, sure, stem, base[len(stem) :].lower(), place, tokens, cut)
+        role, trust = said.pop(), 2
+    return Name(role, trust, stem, base[len(stem) :].lower(), place, tokens, cut)
 
 
 @lru_cache(maxsize=1024)
 def _folder(name: str) -> tuple[str, str]:
     """The role that a folder gives all its files, if any, and its name without that word."""
-    tokens = read_tokens(name)
-    role, sure, cut = _role(tokens, name, hinted=False)
-    if not sure or role not in ("high", "low"):
+    role, trust, cut = _role(tokens := read_tokens(name), name)
+    if trust < 2 or role not in ("high", "low"):
         return "", name
     for index in sorted(cut, reverse=True):
         name = f"{name[: tokens[index].start]}\0{name[tokens[index].end :]}"
     return role, name
 
 
-def read_tokens(text: str) -> tuple[Token, ...]:
+def read_tokens(text: str) -> _Tokens:
     """The words of a name in order; what is between them is no word."""
     return tuple(
         Token(match.lastgroup or "", match[0].lower(), match.start(), match.end())
@@ -160,82 +156,95 @@ def read_tokens(text: str) -> tuple[Token, ...]:
     )
 
 
-def _role(tokens: tuple[Token, ...], stem: str, hinted: bool) -> tuple[str, bool, frozenset[int]]:
-    marks = list(_marks(tokens, stem, hinted))
-    both = {index for index, token in enumerate(tokens) if _says_both(index, tokens)}
+def _role(tokens: _Tokens, stem: str) -> tuple[str, int, frozenset[int]]:
+    """The role that the strongest mark has, and how far it counts; all other words stay words.
+
+    One mark is cut, or `slider_high_HN` were a half of `slider_low_LN`; of high noise each one is.
+    """
+    both = frozenset(index for index in range(len(tokens)) if _says_both(index, tokens))
+    marks = [mark for mark in _marks(tokens, stem) if mark.at not in both]
     if both:
-        clear = all(mark.weight == 1 for mark in marks)
-        return ("both" if clear else "unknown"), True, frozenset(both)
-    if not marks:
-        return "", False, frozenset()
-    top = max(mark.weight for mark in marks)
-    role = next(mark.role for mark in marks if mark.weight == top)
-    cut = {mark.at for mark in marks if mark.weight == top and mark.role == role}
-    for index, other, weight in marks:
-        beside = {index - 1, index + 1} & cut
-        if other != role and (weight >= top - 1 or beside):
-            return "unknown", True, frozenset()
-    return role, top > 2, frozenset(cut)
+        return ("unknown" if any(mark.weight > 2 for mark in marks) else "both"), 2, both
+    nothing = _Mark(-1, "", 0, 0)
+    top = max(marks, key=lambda mark: (mark.weight, mark.trust, mark.at), default=nothing)
+    if any(mark.role != top.role and mark.weight >= top.weight - 1 for mark in marks):
+        return "unknown", 2, frozenset()
+    cut = {mark.at for mark in marks if mark.weight == 6 == top.weight} or {top.at}
+    return top.role, top.trust, frozenset(cut if top.trust else ())
 
 
-def _marks(tokens: tuple[Token, ...], stem: str, hinted: bool) -> Iterator[_Mark]:
+def _marks(tokens: _Tokens, stem: str) -> Iterator[_Mark]:
+    """The signs of a role in a name; a high low that is no plain "both" speaks against either."""
+    content = [i for i, token in enumerate(tokens) if _is_content(token)]
     for index, token in enumerate(tokens):
-        word = stem[token.start : token.end]
-        if token.kind == "word":
-            weight = _word_weight(index, tokens, stem)
-        elif token.kind == "short":
-            weight = 3 if hinted or word.isupper() else 2
-        else:
-            weight = 4 if token.kind == "noise" else _letter_weight(index, tokens, hinted)
-        if weight and not (index and _goes_on(tokens[index - 1], token)):
-            yield _Mark(index, "high" if token.text[0] in "h高" else "low", weight)
+        role, weight, trust = "high" if token.text[0] in "h高" else "low", 6, 2
+        if token.kind == "both":
+            role, weight, trust = "unknown", 4, 0
+        elif token.kind == "word":
+            weight, trust = _weigh_word(index, tokens, stem)
+        elif token.kind != "noise":
+            weight, trust = _weigh_letters(index, tokens, stem, content)
+        start = tokens[index - 1].text if index and tokens[index - 1].end == token.start else ""
+        if weight and not (start and _longer.match(start + token.text)):  # as in yelLow
+            yield _Mark(index, role, weight, trust)
 
 
-def _goes_on(before: Token, token: Token) -> bool:
-    """Whether a capital stands within a word, as in yelLow."""
-    return before.end == token.start and bool(_longer.match(before.text + token.text))
+def _around(index: int, tokens: _Tokens) -> list[Token]:
+    """A token between its neighbours, which may be empty."""
+    none = Token("", "", 0, 0)
+    return [tokens[i] if 0 <= i < len(tokens) else none for i in range(index - 1, index + 2)]
 
 
-def _word_weight(index: int, tokens: tuple[Token, ...], stem: str) -> int:
-    token = tokens[index]
-    before = tokens[index - 1] if index else Token("", "", 0, 0)
-    after = tokens[index + 1] if index + 1 < len(tokens) else Token("end", "", 0, 0)
-    if _before.fullmatch(before.text):
-        return 0
-    if after.kind != "text" and not after.text.startswith(("rank_", "rank ", "rank-")):
-        return 3
-    if _technical.fullmatch(after.text):
-        return 3
-    if _sayings.fullmatch(after.text):
-        return 1
-    around = stem[token.start - 1 : token.start] + stem[token.end : token.end + 1]
-    loud = stem[token.start : token.end].isupper() and not stem.isupper()
-    technical = before.kind not in ("", "text", "number") or _technical.fullmatch(before.text)
-    return 3 if technical or loud or around in ("()", "[]", "{}", "【】") else 2
+def _is_content(token: Token) -> bool:
+    """Whether a token says what the file shows, and may make a saying with the word before it."""
+    if token.kind == "text":
+        return token.text.isascii() and not _technical.fullmatch(token.text)
+    return token.kind in ("word", "both", "noise", "short")
 
 
-def _letter_weight(index: int, tokens: tuple[Token, ...], hinted: bool) -> int:
-    """A lone H or L says something at the end of a name that speaks of Wan, or beside its twin."""
-    token = tokens[index]
-    if token.kind != "text" or token.text not in ("h", "l", "高", "低") or _is_size(index, tokens):
-        return 0
-    later = range(index + 1, len(tokens))
-    if (index and tokens[index - 1].end == token.start) or (
-        later and tokens[index + 1].start == token.end
-    ):
-        return 0
-    final = all(tokens[i].kind != "text" or _technical.fullmatch(tokens[i].text) for i in later)
-    return 3 if hinted and final else 2
+def _weigh_word(index: int, tokens: _Tokens, stem: str) -> tuple[int, int]:
+    """How much the word high or low says, by the words beside it."""
+    before, token, after = _around(index, tokens)
+    if _scale.fullmatch(after.text) or _before.fullmatch(before.text):
+        return 0, 0
+    scaled = bool(_scaled.fullmatch(before.text))
+    around = [before] * scaled + [after] * (after.kind == "text" and _is_content(after))
+    loud, *others = (stem[each.start : each.end].isupper() for each in (token, *around))
+    if loud and not stem.isupper() and not any(others):
+        return 5, 2
+    if scaled:
+        return 2, 0
+    if after.kind == "number" and len(after.text) == 1:  # as in high five
+        return 3, 1
+    edges = stem[token.start - 1 : token.start] + stem[token.end : token.end + 1]
+    if not _is_content(after) or edges in ("()", "[]", "{}", "【】"):
+        return 4, 1 if before.text in _moves else 2
+    return 3, int(before.kind in _header and not _after.fullmatch(after.text))
 
 
-def _is_size(index: int, tokens: tuple[Token, ...]) -> bool:
-    return index > 0 and tokens[index - 1].text.startswith(_sizes)
+def _weigh_letters(index: int, tokens: _Tokens, stem: str, content: list[int]) -> tuple[int, int]:
+    """What H, L, HN and LN say: little without the other half, unless there is no other word."""
+    before, token, after = _around(index, tokens)
+    if token.kind == "short" and stem[token.start : token.end].isupper():
+        return 5, 2 if content == [index] else 1
+    glued = (index and before.end == token.start) or (after.kind and after.start == token.end)
+    letter = (
+        token.text in ("h", "l", "高", "低") and not glued and not before.text.startswith(_sizes)
+    )
+    said = (letter or token.kind == "short") and not _scaled.fullmatch(before.text)
+    return (3, int(not content or content[-1] <= index)) if said else (0, 0)
 
 
-def _says_both(index: int, tokens: tuple[Token, ...]) -> bool:
-    """high_low, or the word both at the end of a name that is not about image and text."""
-    if tokens[index].kind == "both" or tokens[index].text != "both":
-        return tokens[index].kind == "both"
-    if index + 1 < len(tokens):
-        return tokens[index + 1].text in ("noise", "noises", "models", "experts", "passes")
-    return len({token.text for token in tokens if token.kind == "task"}) < 2
+def _says_both(index: int, tokens: _Tokens) -> bool:
+    """high_low where it ends a name or is joined, or the word both at the end of a name."""
+    before, token, after = _around(index, tokens)
+    if token.kind == "both":
+        noises = token.text.count("noise")
+        joined = noises > 1 or re.search(r"[+&]|[\W_](and|n)[\W_]", token.text)
+        # kick_high_low_noise may be the low half of kick_high, and high_noise_low is neither.
+        once = noises == 1 and (_is_content(before) or not token.text.endswith("noise"))
+        said = bool(joined) or (token.text[0] == "h" and not once)
+        return said and not (_is_content(after) or _scale.fullmatch(before.text))
+    if token.text != "both" or after.kind:
+        return token.text == "both" and after.text in ("noise", "noises", "models", "experts")
+    return len({each.text for each in tokens if each.kind == "task"}) < 2

@@ -69,87 +69,8 @@ def test_each_pair_of_the_catalog_is_found_by_its_names(place: str) -> None:
             assert found[file].partner == sides.get(OTHER[role])
 
 
-# Each line: files without extension, and in the second string which of them are partners.
-SETS = [
-    # Not the same thing.
-    ("foo_i2v_high foo_t2v_low", ""),
-    ("foo_i2v_high foo_t2v_high foo_i2v_low foo_t2v_low", "0-2 1-3"),
-    ("foo_i2v_high foo_low", ""),
-    ("Wan21_foo_high Wan22_foo_low", ""),
-    ("wan2.1_foo_high wan2.2_foo_high wan2.2_foo_low", "1-2"),
-    ("wan-v2.1_foo_high wan-v2.2_foo_low", ""),
-    ("WanVideo2_1_foo_high WanVideo2_2_foo_low", ""),
-    ("foo_v2.1_high foo_v2.2_low", ""),
-    ("foo_high bar_low", ""),
-    ("foo_high foo", ""),
-    ("foo_480p_high foo_720p_low", ""),
-    ("foo_high_4steps foo_low_8steps", ""),
-    # Releases and dates.
-    ("x_1022_high x_1030_low", ""),
-    ("x_high_4step_250928 x_low_4step_251022", ""),
-    ("x_HIGH_v1030_rank_64 x_LOW_260412_rank_64", ""),
-    ("250928high_x 251022low_x", ""),
-    ("x_HIGH-20250908202326 x_LOW-20250909202331", ""),
-    ("x_high_v1 x_low_v2", ""),
-    ("x_high x_low_v2", ""),
-    ("x_high_v1.0 x_low_v1.1", "0-1"),
-    ("x_high_v1.0 x_low_v1.1 x_low_v1.2", ""),
-    ("x_high_v1.0 x_high_v1.1 x_low_v1.1", "1-2"),
-    ("x_high_v1.0 x_high_v1.1 x_low_v1.0 x_low_v1.2", "0-2"),
-    ("x_high x_low x_high_v2 x_low_v2", "0-1 2-3"),
-    # Checkpoints of one training run.
-    ("x-000010_high x-000020_low", ""),
-    ("x-000010_high x-000020_high x-000010_low x-000020_low", "0-2 1-3"),
-    ("x_000001500_high_noise x_000003000_low_noise", ""),
-    ("x_000001500_high_noise x_000003000_high_noise x_000003000_low_noise", "1-2"),
-    ("x_high_s1500 x_low_s2000", ""),
-    ("x_high_step_1500 x_low_step_2000 x_low_step_1500", "0-2"),
-    ("x_high-step00001500 x_low-step00001500 x_high-step00002000", "0-1"),
-    ("x_high_e10 x_low_e20", "0-1"),
-    ("x_high_e10 x_high_e20 x_low_e20", "1-2"),
-    ("x_high_e10 x_low", ""),
-    ("x_high_e10 x_low_e20 x_low_e30", ""),
-    ("x_high_e10 x_high_e20 x_low_e20 x_low_e30", "1-2"),
-    ("x-102epoc-high x-101epoc-low x-34epoc-high x-16epoc-low", ""),
-    ("23High_noise-A 56Low_noise-A 23High_noise-B 30High_noise-B 56Low_noise-B", "0-1"),
-    # Ranks and precisions.
-    ("x_high_rank128_fp16 x_low_rank64_fp16", "0-1"),
-    ("x_high_rank128 x_high_rank64 x_low_rank64", "1-2"),
-    ("x_high_rank128 x_low_rank64 x_low_rank32", ""),
-    ("x_v1.0_high_rank128 x_v1.0_low_rank64 x_v1.1_high_rank128 x_v1.1_low_rank64", "0-1 2-3"),
-    ("x_high_fp16 x_low_fp8", "0-1"),
-    ("x_high_fp16 x_low_fp8 x_low_bf16", ""),
-    ("x_high_fp16 x_high_fp8 x_low_fp8", "1-2"),
-    # Folders.
-    ("a/high_noise_model b/low_noise_model", ""),
-    ("a/high_noise_model b/high_noise_model b/low_noise_model", "1-2"),
-    ("a/foo_high b/foo_low", ""),
-    ("a/foo_high a/foo_low b/foo_high b/foo_low", "0-1 2-3"),
-    ("high/foo low/foo", "0-1"),
-    ("high/foo_high low/foo_low", "0-1"),
-    ("high/foo_low low/foo_high", ""),
-    ("a/high/foo b/low/foo", ""),
-    ("wan_high/foo wan_low/foo foo_low", "0-1"),
-    ("run_high/epoch40/model run_low/epoch40/model run_low/epoch60/model", "0-1"),
-    (r"a\foo_high a\foo_low b/foo_low", "0-1"),
-    # More than two that could be meant, and the one that is.
-    ("x_high x_high(1) x_low", "0-2"),
-    ("Foo_A_HIGH FooA_HIGH Foo_A_LOW", "0-2"),
-    ("Foo_HIGH foo_high foo_low", "1-2"),
-    ("foo_H foo_high foo_low", "1-2"),
-    ("a/foo_high a\\foo_high a/foo_low", ""),
-    ("foo_both foo_high foo_low", "1-2"),
-    # Doubtful words need the other half in the same place.
-    ("high_angle low_angle", ""),
-    ("high_heels low_heels", ""),
-    ("high_elf low_elf", "0-1"),
-    ("high_elf elf_low", ""),
-    ("foo_h foo_l", "0-1"),
-    ("foo_h l_foo", ""),
-    ("clip_l clip_h", ""),
-    ("sam_vit_h sam_vit_l", ""),
-    ("风格_高 风格_低", "0-1"),
-]
+# Files without extension, and in the second string which of them are partners.
+SETS = [each for group in NAMES["sets"].values() for each in group]
 
 
 @pytest.mark.parametrize(("line", "expected"), SETS)
@@ -240,10 +161,21 @@ def test_pairs_and_halves_of_the_disk_become_pairs_of_a_catalog() -> None:
     assert pairs[0].high and pairs[0].high.name.endswith(" fp16 High Noise")
 
 
-def test_what_the_catalog_declares_is_not_offered_again() -> None:
-    files = ["a/x_high.sft", "a/x_low.sft", "b/y_high.sft", "b/y_low.sft"]
-    pairs = detected_pairs(files, {"x_high.sft", "x_low.sft", "y_low.sft"})
-    assert [(pair.pair_id, pair.low) for pair in pairs] == [("y-high", None)]
+@pytest.mark.parametrize(
+    ("declared", "left"),
+    [
+        ({"x_high.sft", "x_low.sft", "y_low.sft"}, ["b/y_high.sft"]),
+        ({"a/x_high.sft", "other/x_low.sft"}, ["a/x_low.sft", "b/y_high.sft", "b/y_low.sft"]),
+        ({"a/x_high.sft", "a/x_low.sft", "y_high.sft", "b/y_low.sft"}, []),
+    ],
+)
+def test_what_the_catalog_declares_is_not_offered_again(
+    declared: set[str], left: list[str]
+) -> None:
+    """With a folder one file is declared, without one every file of that name."""
+    files = ["a/x_high.sft", "a\\x_low.sft", "b/y_high.sft", "b/y_low.sft"]
+    pairs = detected_pairs(files, declared)
+    assert [entry.file for pair in pairs for entry in pair.entries] == left
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,23 @@
-"""Nodes for tests only: they record model calls, build references and compare latents."""
+"""Nodes for tests only: they record model calls, build references and compare latents.
+
+And two routes, to measure ours beside them.
+"""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import folder_paths
 import nodes
 import torch
+from aiohttp import web
 from comfy.patcher_extension import WrappersMP
+from server import PromptServer
 
 ANY = ("LATENT", {"forceInput": True})
 CALLS: dict[str, list[tuple[float, str]]] = {}
@@ -176,3 +184,29 @@ class ProbeCompare:
 
 NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeSlow, ProbeReference, ProbeCompare)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
+
+
+@PromptServer.instance.routes.get("/probe/reread/{base_model}")
+async def reread(request: web.Request) -> web.Response:
+    """The pairs of a base model, the simple way: the catalog is read and parsed each time."""
+    pairs: dict[str, dict[str, Any]] = {}
+    for path in _catalog_files():
+        for entry in json.loads(path.read_text(encoding="utf-8"))["loras"]:
+            if entry["base_model"] == request.match_info["base_model"]:
+                new = {"name": entry["name"], "high": None, "low": None, "both": None}
+                pair = pairs.setdefault(entry["pair_id"], {"pair_id": entry["pair_id"]} | new)
+                pair[entry["pair_role"]] = entry["file"]
+    return web.json_response(list(pairs.values()))
+
+
+def _catalog_files() -> list[Path]:
+    shipped = Path(folder_paths.get_folder_paths("custom_nodes")[0], "dualpass", "catalog")
+    user = Path(folder_paths.get_system_user_directory("dualpass"))
+    files = (folder / name for folder in (shipped, user) for name in ("models.json", "loras.json"))
+    return [path for path in files if path.exists()]
+
+
+@PromptServer.instance.routes.get("/probe/bytes/{size}")
+async def as_many_bytes(request: web.Request) -> web.Response:
+    """What answering alone costs."""
+    return web.Response(body=bytes(int(request.match_info["size"])))

@@ -18,6 +18,7 @@ test("any stored value stands for a text", () => {
     [["a", null, ["b"]], "a, b"],
     [{ __value__: ["a", "b"] }, "a, b"],
     [{ __value__: "a" }, "a"],
+    [{ __value__: "" }, ""],
     [5, "5"],
     [false, "false"],
     [{ a: 1 }, '{"a":1}'],

@@ -31,6 +31,7 @@ export function exchange(picker) {
   act(take, async () => {
     const body = { base_model: picker.baseModel(), text: area.value };
     const { selection, notes } = await post("/dualpass/import", body);
+    if (body.base_model !== picker.baseModel()) return;
     picker.apply(selection, [t("imported"), ...notes].join(" "));
   });
 

@@ -5,7 +5,8 @@ import { ask, post } from "./server.js";
 const PAUSE = 1000; // ms
 const seen = new Set(); // ids of the jobs that were under way while this page looked
 let timer = 0;
-let asking = null;
+let asking = false;
+let again = false; // asked to look while a question was under way, which may know less
 
 const isActive = (job) => job.state === "waiting" || job.state === "running";
 
@@ -15,25 +16,31 @@ const isActive = (job) => job.state === "waiting" || job.state === "running";
  *   that ended since the last time
  */
 export function followJobs(tell) {
-  asking ??= ask("/dualpass/jobs").then(
-    (jobs) => hear(jobs, tell),
-    () => seen.size && pause(tell),
+  again = asking;
+  if (asking) return;
+  asking = true;
+  const known = [...seen];
+  ask("/dualpass/jobs").then(
+    (jobs) => hear(jobs, known, tell),
+    () => goOn(seen.size, tell),
   );
 }
 
-function hear(jobs, tell) {
-  asking = null;
+function hear(jobs, known, tell) {
   const ended = jobs.filter((job) => !isActive(job) && seen.delete(job.id));
   const active = jobs.filter(isActive);
+  // A server that was started anew has forgotten its downloads.
+  for (const id of known) if (!jobs.some((job) => job.id === id)) seen.delete(id);
   for (const job of active) seen.add(job.id);
+  goOn(active.length, tell);
   tell(active, ended);
-  if (active.length) pause(tell);
 }
 
-function pause(tell) {
-  asking = null;
+function goOn(more, tell) {
+  asking = false;
   clearTimeout(timer);
-  timer = setTimeout(followJobs, PAUSE, tell);
+  if (again) followJobs(tell);
+  else if (more) timer = setTimeout(followJobs, PAUSE, tell);
 }
 
 /**

@@ -30,7 +30,7 @@ export function addKeys(root, list) {
 function pageKey(event) {
   const control = event.ctrlKey || event.metaKey ? "ctrl+" : "";
   const shift = event.shiftKey ? "shift+" : "";
-  const command = COMMANDS[control + shift + event.key.toLowerCase()];
+  const command = !event.altKey && COMMANDS[control + shift + event.key.toLowerCase()];
   if (!command) return false;
   event.preventDefault();
   app.extensionManager.command.execute(command);

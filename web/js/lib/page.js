@@ -38,8 +38,11 @@ export function onClick(button, run) {
   button.addEventListener("click", async () => {
     if (button.ariaBusy === "true") return;
     button.ariaBusy = "true";
-    await run();
-    button.ariaBusy = "false";
+    try {
+      await run();
+    } finally {
+      button.ariaBusy = "false";
+    }
   });
 }
 

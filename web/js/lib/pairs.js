@@ -12,7 +12,8 @@ const asked = new Map();
 export function pairsFor(baseModel) {
   if (!asked.has(baseModel)) {
     const answer = ask(`/dualpass/pairs/${encodeURIComponent(baseModel)}`).catch((error) => {
-      asked.delete(baseModel);
+      // A newer question may stand there by now.
+      if (asked.get(baseModel) === answer) asked.delete(baseModel);
       throw error;
     });
     asked.set(baseModel, answer);

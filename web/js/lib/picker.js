@@ -16,7 +16,7 @@ import { pickerView } from "./view.js";
  * @returns {object}
  */
 export function makePicker(baseModel, write) {
-  const picker = { baseModel, text: "", answer: null, jobs: [], asked: "" };
+  const picker = { baseModel, text: "", answer: null, jobs: [], asked: "", turn: 0 };
   picker.edit = (text, soon = false) => {
     picker.view.say();
     if (text !== picker.text) write(text, soon);
@@ -44,32 +44,41 @@ export function setValue(picker, value) {
  */
 export function showJobs(picker, jobs) {
   picker.jobs = jobs;
-  draw(picker);
+  drawList(picker);
 }
 
 function draw(picker) {
-  const { answer, baseModel, jobs, text, view } = picker;
-  const loads = jobs.filter((job) => job.base_model === baseModel.value);
-  view.draw(groups(answer, text, loads), choices(text).length);
-  view.plan.show(baseModel.value, text);
+  drawList(picker);
+  picker.view.plan.show(picker.baseModel.value, picker.text);
 }
 
-/** Ask what there is for the base model; what is shown stays until an answer for it comes. */
+function drawList({ answer, baseModel, jobs, text, view }) {
+  const loads = jobs.filter((job) => job.base_model === baseModel.value);
+  view.draw(groups(answer, text, loads), choices(text).length);
+}
+
+/** Ask what there is for the base model; what is shown of the same one stays meanwhile. */
 async function load(picker) {
   const asked = picker.baseModel.value;
+  const turn = ++picker.turn; // the newest question counts
   const { view } = picker;
-  if (asked !== picker.asked) show(picker, null);
+  if (asked !== picker.asked) {
+    // Presets, and the offer to keep both, are those of the other base model.
+    view.closePanel();
+    view.say();
+    show(picker, null);
+  }
   picker.asked = asked;
   // The button is about to go.
   if (document.activeElement === picker.retry) view.focusSearch();
   if (!picker.answer) view.sayLoading(t("loading"));
   try {
     const answer = await pairsFor(asked);
-    if (asked !== picker.baseModel.value) return;
+    if (turn !== picker.turn) return;
     show(picker, answer);
     view.sayLoading(answer.pairs.length ? "" : t("no_pairs", { base_model: asked }));
   } catch (error) {
-    if (asked !== picker.baseModel.value) return;
+    if (turn !== picker.turn) return;
     show(picker, null);
     view.sayLoading(`${t("load_failed", { error: error.message })} `, picker.retry);
   }

@@ -35,6 +35,7 @@ async function open({ list, field, picker }) {
     if (found.length) show({ list, field, picker }, found);
     else note("dualpass-dim", t("no_presets"));
   } catch (error) {
+    if (asked !== picker.baseModel()) return;
     note("dualpass-error", t("presets_failed", { error: error.message }));
   }
 }
@@ -47,7 +48,8 @@ async function keep(presets, name, selection, message) {
   const { picker } = presets;
   try {
     const body = { base_model: picker.baseModel(), name, selection };
-    show(presets, await post("/dualpass/presets", body));
+    const found = await post("/dualpass/presets", body);
+    if (body.base_model === picker.baseModel()) show(presets, found);
     picker.say(message);
     return true;
   } catch (error) {

@@ -8,7 +8,7 @@
 export function textOf(value) {
   if (typeof value === "string") return value;
   if (Array.isArray(value)) return value.map(textOf).filter(Boolean).join(", ");
-  if (value?.__value__) return textOf(value.__value__);
+  if (value && typeof value === "object" && "__value__" in value) return textOf(value.__value__);
   return value == null ? "" : JSON.stringify(value);
 }
 

@@ -34,12 +34,13 @@ function field(pass) {
   return make("input", { type: "text", name: pass, autocomplete: "off", spellcheck: false });
 }
 
-function draw(line, pair, strength) {
+// What is being typed stays unless the stored strength changed meanwhile.
+function draw(line, pair, strength, anew = !line.pair || strength !== line.strength) {
   const strengths = strengthsOf(strength);
   for (const [at, input] of line.fields.entries()) {
     input.hidden = line.marks[at].hidden = pair.strength[input.name] === null;
     input.placeholder = pair.strength[input.name] ?? "";
-    if (input.value !== strengths[input.name]) input.value = strengths[input.name];
+    if (anew && input.value !== strengths[input.name]) input.value = strengths[input.name];
     input.ariaLabel = t(`strength_${input.name}`, { name: pair.name });
     mark(input, pair);
   }
@@ -47,7 +48,7 @@ function draw(line, pair, strength) {
   line.link.ariaLabel = line.link.title = t("link_strengths");
   const [high, low] = line.fields.map((input) => input.value || input.placeholder);
   // Two that are not the same come apart; only a click brings them together again.
-  setLinked(line, high === low && (line.linked || !line.pair));
+  if (anew) setLinked(line, high === low && (line.linked || !line.pair));
   Object.assign(line, { pair, strength });
 }
 
@@ -87,7 +88,7 @@ function write({ fields, weigh }, soon) {
 
 function key(line, event) {
   if (event.key === "Enter") write(line, false);
-  if (event.key === "Escape") draw(line, line.pair, line.strength);
+  if (event.key === "Escape") draw(line, line.pair, line.strength, true);
   const by = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   const levels = by && levelsOf(event.target.value || event.target.placeholder);
   if (!levels) return;

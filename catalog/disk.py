@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,6 +48,11 @@ class LoraFolders:
             return None if entry and _is_elsewhere(entry, listing, first) else entry
 
         return replace(pair, high=left(pair.high), low=left(pair.low), both=left(pair.both))
+
+
+def ambiguous(file: str, found: Collection[object]) -> str:
+    """What to say of a file that is there several times."""
+    return f"{file} is there {len(found)} times. Keep one of them."
 
 
 def _is_elsewhere(entry: Entry, listing: Listing, folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from .disk import Listing
+from .disk import Listing, ambiguous
 from .entries import Entry
 from .files import sha256
 from .header import read_header
@@ -24,7 +24,7 @@ def measured(entry: Entry, listing: Listing, base_model: str) -> Entry:
     if not found:
         raise MeasureError(f"{entry.file} is in none of your loras folders.")
     if len(found) > 1:
-        raise MeasureError(f"{entry.file} is there {len(found)} times. Keep one of them.")
+        raise MeasureError(ambiguous(entry.file, found))
     size = read_header(found[0]).size
     size_gb = round(size / 1e9, 3) or None
     digest = sha256(found[0])

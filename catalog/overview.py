@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from .detect import detected_pairs
-from .disk import Listing, LoraFolders
+from .disk import Listing, ambiguous
 from .entries import Entry
 from .pairs import ROLES, LoraPair
 from .store import Catalog
 
 
-def overview(catalog: Catalog, loras: LoraFolders, base_model: str) -> dict[str, Any]:
+def overview(catalog: Catalog, listing: Listing, base_model: str) -> dict[str, Any]:
     """The pairs of a base model with what is known of each, and those found on disk besides."""
-    listing = loras.listing()
     pairs = catalog.find_pairs(base_model)
     found = find_detected(catalog, listing, base_model)
     return {
@@ -68,13 +67,12 @@ def _file(entry: Entry | None, listing: Listing) -> dict[str, Any] | None:
     if entry is None:
         return None
     found = listing.find(entry.file)
-    several = f"{entry.file} is there {len(found)} times. Keep one of them."
     return {
         "file": entry.file,
         "installed": bool(found),
         "size": _size(min(found)) if found else _said_size(entry),
         "downloadable": bool(entry.hf_repo and entry.source == "huggingface"),
-        "problem": several if len(found) > 1 else "",
+        "problem": ambiguous(entry.file, found) if len(found) > 1 else "",
     }
 
 

@@ -116,7 +116,7 @@ def _of_base_model(shelf: Shelf, tell: Callable[[Shelf, str, str], Any]) -> Hand
 
 
 def _pairs(shelf: Shelf, base_model: str, _: str) -> dict[str, Any]:
-    told = overview(shelf.store.catalog(), shelf.loras, base_model)
+    told = overview(shelf.store.catalog(), shelf.loras.listing(), base_model)
     return told | {"problems": [str(problem) for problem in _slips(shelf)]}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..disk import Listing
+from ..disk import Listing, ambiguous
 from ..pairs import LoraPair
 from ..presets import Preset, PresetError, own_presets, read_presets
 from ..stacks import choose, parse_selection
@@ -73,8 +73,7 @@ def _of_files(pair: LoraPair, listing: Listing, own: bool) -> Iterator[Finding]:
     found = {entry: tuple(listing.find(entry.file)) for entry in pair.entries}
     for entry, paths in found.items():
         if len(paths) > 1:
-            text = f"{entry.file} is there {len(paths)} times. Keep one of them."
-            yield Finding("error", text)
+            yield Finding("error", ambiguous(entry.file, paths))
         elif paths and entry.size and paths[0].stat().st_size != entry.size:
             size = paths[0].stat().st_size
             text = f"{entry.file} has {size:,} bytes, and the catalog says {entry.size:,}."

@@ -34,7 +34,8 @@ def list_pairs(args: Namespace, desk: Desk) -> int:
     """The pairs, those of one base model or all, and whether their files are there."""
     catalog = desk.store.catalog()
     base_models = [args.base_model] if args.base_model else catalog.base_models
-    shelves = {base_model: overview(catalog, desk.loras, base_model) for base_model in base_models}
+    listing = desk.loras.listing()
+    shelves = {base_model: overview(catalog, listing, base_model) for base_model in base_models}
     if args.json:
         say_json([_row(pair, name, desk) for name in shelves for pair in shelves[name]["pairs"]])
         return 0

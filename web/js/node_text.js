@@ -26,7 +26,7 @@ function showText(node, output) {
 function addArea(node) {
   const name = NAMES[node.type];
   const area = make("textarea", { className: "dualpass-text", readOnly: true, ariaLabel: name });
-  const widget = addElement(node, name, "DUALPASS_TEXT", area, area, {
+  const widget = addElement(node, name, "DUALPASS_TEXT", area, {
     serialize: false,
     getValue: () => "",
     setValue: () => {},

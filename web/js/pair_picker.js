@@ -33,7 +33,7 @@ function addPicker(node, name) {
 
   const picker = makePicker(baseModel, write);
   const { root } = picker.view;
-  const widget = addElement(node, name, TYPE, root, root, {
+  const widget = addElement(node, name, TYPE, root, {
     socketless: true,
     getValue: () => picker.text,
     setValue: (value) => setValue(picker, value),

@@ -79,15 +79,14 @@ export function allNodes(graph, path = "") {
  * @param {object} node
  * @param {string} name
  * @param {string} type
- * @param {HTMLElement} element
- * @param {HTMLElement} scroller the part of it that scrolls, or holds what scrolls
+ * @param {HTMLElement} element scrolls, or holds what scrolls
  * @param {object} options of the DOM widget
  */
-export function addElement(node, name, type, element, scroller, options) {
+export function addElement(node, name, type, element, options) {
   const widget = node.addDOMWidget(name, type, element, { hideInPanel: true, ...options });
   element.dataset.dualpass = name;
   // In Nodes 2.0: scroll what has the focus, and zoom otherwise.
-  scroller.dataset.captureWheel = "true";
+  element.dataset.captureWheel = "true";
   forwardPointer(element);
   remount(node, widget);
   addStyle();

@@ -187,11 +187,11 @@ def _written(form: str, chosen: Chosen) -> list[dict[str, Any]]:
     acts = [(role, file.file) for role in ROLES if (file := chosen.entry_for(role))]
     if not acts:
         raise ForeignError(f"{form} cannot say {pair_id}, which acts on no pass. Leave it out.")
-    same = len({(file, chosen.strength(role)) for role, file in acts}) < len(acts)
+    same = len({(file, chosen.levels(role)[0]) for role, file in acts}) < len(acts)
     if same and "both" in shape.words:
         return [_said(shape, "both", acts[0][1], chosen.high[0], pair_id)]
     return [
-        _said(shape, role, file, chosen.strength(role), f"{pair_id}_{role}") for role, file in acts
+        _said(shape, role, file, chosen.levels(role)[0], f"{pair_id}_{role}") for role, file in acts
     ]
 
 

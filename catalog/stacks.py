@@ -12,6 +12,7 @@ from .fields import is_id
 from .pairs import ROLES, LoraPair, Role
 from .store import Catalog
 
+# One strength for all steps of an expert, or one for each; the last one holds.
 Levels = tuple[float, ...]
 
 _longest = 4096
@@ -44,13 +45,13 @@ class Chosen:
     high: Levels
     low: Levels
 
-    def strength(self, role: Role) -> float:
-        """The one strength of a pass."""
-        return (self.high if role == "high" else self.low)[0]
+    def levels(self, role: Role) -> Levels:
+        """The strengths of a pass."""
+        return self.high if role == "high" else self.low
 
     def entry_for(self, role: Role) -> Entry | None:
         """The entry that acts on a pass: none at strength 0, or without a file for it."""
-        return self.pair.entry_for(role) if self.strength(role) else None
+        return self.pair.entry_for(role) if any(self.levels(role)) else None
 
 
 def parse_selection(text: str) -> tuple[Choice, ...]:
@@ -76,7 +77,7 @@ def format_selection(choices: Iterable[Choice]) -> str:
 def choose(choices: Iterable[Choice], catalog: Catalog, base_model: str) -> tuple[Chosen, ...]:
     """Each choice with its pair, which is only ever looked up, and the strengths that count.
 
-    Raises UnknownPairError, and SelectionError for a pair that must not run or strengths by step.
+    Raises UnknownPairError, and SelectionError for a pair that must not run.
     """
     pairs = [(choice, catalog.get_pair(base_model, choice.pair_id)) for choice in choices]
     return tuple(_chosen(choice, pair) for choice, pair in pairs)
@@ -111,10 +112,6 @@ def _same_weights(one: Entry, other: Entry) -> bool:
 def _chosen(choice: Choice, pair: LoraPair) -> Chosen:
     if pair.problem:
         raise SelectionError(pair.problem)
-    if max(len(choice.high or ()), len(choice.low or ())) > 1:
-        raise SelectionError(
-            f"{pair.pair_id} has strengths by step, which do not work yet. Give one for each pass."
-        )
     high, low = pair.entry_for("high"), pair.entry_for("low")
     return Chosen(
         pair,

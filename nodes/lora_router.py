@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..catalog.pairs import Role
-from ..catalog.stacks import Chosen, warnings
+from ..catalog.stacks import Chosen, Levels, warnings
 from ._api import SHOWS_TEXT, io
-from .lora.apply import mode_for, patched
-from .lora.files import find_file
-from .lora.report import report_text
+from .lora.apply import patched
+from .lora.files import LoraFile, find_file, open_file
+from .sampling.wiring import doubts
 from .sockets import LoraPairs, check_link
 
 
@@ -36,8 +36,15 @@ class DualPassLoraRouter(io.ComfyNode):
                     options=["auto", "merged", "unmerged"],
                     default="auto",
                     optional=True,
-                    tooltip="merged: into the weights. unmerged: beside quantised weights, as GGUF "
-                    "models keep them. auto: what the model can do.",
+                    tooltip="merged: into the weights. unmerged: beside them, exact over quantised "
+                    "weights, and strengths change at once. auto: what suits the model.",
+                ),
+                io.Boolean.Input(
+                    "strict",
+                    default=True,
+                    optional=True,
+                    tooltip="Stop for a LoRA of another model or size, or of which less than half "
+                    "has a place. Off, that is only a warning.",
                 ),
             ],
             outputs=[
@@ -50,22 +57,24 @@ class DualPassLoraRouter(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model_high: Any, model_low: Any, pairs: tuple[Chosen, ...] = (), mode: str = "auto"
+        cls,
+        model_high: Any,
+        model_low: Any,
+        pairs: tuple[Chosen, ...] = (),
+        mode: str = "auto",
+        strict: bool = True,
     ) -> io.NodeOutput:
         check_link("pairs", pairs, tuple)
-        mode_high, mode_low = mode_for(model_high, mode), mode_for(model_low, mode)
-        high, reports_high = patched(model_high, "high", _files(pairs, "high"))
-        low, reports_low = patched(model_low, "low", _files(pairs, "low"))
-        lines = [
-            report_text("high", mode_high, reports_high),
-            report_text("low", mode_low, reports_low),
-            *warnings(pairs),
-        ]
+        # Both before either is used: a file for both passes is opened once.
+        files_high, files_low = _files(pairs, "high"), _files(pairs, "low")
+        high, text_high = patched(model_high, "high", files_high, mode, strict)
+        low, text_low = patched(model_low, "low", files_low, mode, strict)
+        lines = [text_high, text_low, *warnings(pairs), *doubts(model_high, model_low)]
         report = "\n".join(lines)
         return io.NodeOutput(high, low, report, ui={"text": [report]})
 
 
-def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[str, float]]:
-    """(file name, strength) of each pair that acts on the pass; strength 0 loads nothing."""
-    acting = [(choice.entry_for(role), choice.strength(role)) for choice in pairs]
-    return [(find_file(entry), strength) for entry, strength in acting if entry]
+def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Levels]]:
+    """(file, strengths) of each pair that acts on the pass; strength 0 loads nothing."""
+    acting = [(choice.entry_for(role), choice.levels(role)) for choice in pairs]
+    return [(open_file(find_file(entry)), levels) for entry, levels in acting if entry]

@@ -297,7 +297,7 @@ RS_LORA = '{"transformer.r": 64, "transformer.use_rslora": true, "transformer.lo
             "An alpha of 16 stands only in the metadata",
         ),
         (factors(), {"lora_adapter_metadata": RS_LORA}, "Trained as rs-LoRA"),
-        (factors(), {"ss_network_args": '{"rs_lora": "True"}'}, "Trained as rs-LoRA"),
+        (factors(), {"ss_network_args": '{"rs_lora": "True"}'}, ""),
         (flat(factors(), "lora_unet_"), {"ss_network_alpha": "32"}, "An alpha of 32 stands only"),
         (flat(factors(), "lora_unet_"), {}, "Trainers with these names store alphas"),
         (factors(blocks=range(20)), {}, "Blocks that are not covered: 20-39."),

@@ -19,7 +19,10 @@ ROOMS = {
     "catalog/command": ({"catalog", "catalog/doctor", "catalog/command"}, set()),
     # The command line itself: the one file of catalog/ that knows its commands.
     "catalog/__main__.py": ({"catalog", "catalog/command"}, set()),
-    "nodes/lora": ({"catalog", "nodes/lora"}, {"comfy", "folder_paths", "safetensors", "torch"}),
+    "nodes/lora": (
+        {"catalog", "catalog/doctor", "nodes/lora"},
+        {"comfy", "folder_paths", "safetensors", "torch"},
+    ),
     "nodes/sampling": (
         {"catalog", "nodes/sampling"},
         {"comfy", "folder_paths", "torch", "latent_preview"},

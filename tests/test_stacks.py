@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pack.catalog.pairs import ROLES
 from pack.catalog.stacks import (
     Choice,
     SelectionError,
@@ -123,6 +124,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
         ("split@1:0", (1.0,), (0.0,)),
         ("half", (0.0,), (0.7,)),
         ("half@2", (0.0,), (2.0,)),
+        ("pair@1;0.8:0.5;0.2", (1.0, 0.8), (0.5, 0.2)),
     ],
 )
 def test_strengths_are_the_chosen_or_the_recommended_ones(
@@ -130,15 +132,13 @@ def test_strengths_are_the_chosen_or_the_recommended_ones(
 ) -> None:
     (chosen,) = choose(parse_selection(text), catalog, BASE)
     assert (chosen.high, chosen.low) == (high, low)
-    assert (chosen.strength("high"), chosen.strength("low")) == (high[0], low[0])
+    assert (chosen.levels("high"), chosen.levels("low")) == (high, low)
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("torn", "a.sft for high and also b.sft for high"),
-        ("pair@1;0", "pair has strengths by step"),
-        ("half@1;0:1", "half has strengths by step"),
         ("gone", "known for wan-i2v-14b: pair, half, split, torn"),
     ],
 )
@@ -169,3 +169,14 @@ def test_what_acts_twice_on_a_pass_is_told(text: str, said: list[str]) -> None:
     told = warnings(choose(parse_selection(text), SHIPPED.catalog(), BASE))
     assert len(told) == len(said)
     assert all(part in line for part, line in zip(said, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "acting"),
+    [("pair@0;1:0", ["high"]), ("pair@0;0:0;0.5", ["low"]), ("pair@0;0:0", [])],
+)
+def test_a_list_acts_where_one_of_its_strengths_is_not_zero(
+    catalog: Catalog, text: str, acting: list[str]
+) -> None:
+    (chosen,) = choose(parse_selection(text), catalog, BASE)
+    assert [role for role in ROLES if chosen.entry_for(role)] == acting

@@ -36,24 +36,29 @@ _parts = {"diff": "weights", "set_weight": "weights", "diff_b": "biases", "diff_
 _titles = ("ss_output_name", "modelspec.title", "name")
 _told = (*_titles, "modelspec.architecture", "ss_base_model_version", "ss_network_module")
 _triggers = ("modelspec.trigger_phrase", "trigger_phrase", "trigger_words", "trigger_word")
-_rs_lora = re.compile(r'(use_rslora|rs_lora)"?\s*[:=]\s*"?true', re.IGNORECASE)
+# LyCORIS' `rs_lora` is left out: the alpha that it stores is scaled already (modules/locon.py).
+_rs_lora = re.compile(r'use_rslora"?\s*[:=]\s*"?true', re.IGNORECASE)
 _said_alpha = re.compile(r'(?:lora_alpha|ss_network_alpha)"?\s*[:=]\s*"?(\d+(?:\.\d+)?)')
 
 
 def examine(path: Path) -> Diagnosis:
     """What a file is, however broken. Reads its header and its alphas, never a weight."""
     try:
-        header = read_header(path)
-        modules = find_modules(header)
-        adapters = [module for module in modules if module.kind or _differences(module)]
-        known = [module for module in adapters if module.key.known]
-        if len(known) > len(adapters) / 2:
-            return _of_wan(path, header, adapters, known)
-        return Diagnosis(path.name, (_stranger(adapters, modules),), size=header.size)
+        return diagnose(path, read_header(path))
     except HeaderError as error:
         return Diagnosis(path.name, (str(error),))
     except OSError as error:
         return Diagnosis(path.name, (f"{path.name} cannot be read ({error.strerror}).",))
+
+
+def diagnose(path: Path, header: Header) -> Diagnosis:
+    """What a file is that has this sound header. Raises OSError where its alphas cannot be read."""
+    modules = find_modules(header)
+    adapters = [module for module in modules if module.kind or _differences(module)]
+    known = [module for module in adapters if module.key.known]
+    if len(known) > len(adapters) / 2:
+        return _of_wan(path, header, adapters, known)
+    return Diagnosis(path.name, (_stranger(adapters, modules),), size=header.size)
 
 
 def _of_wan(
@@ -76,7 +81,7 @@ def _of_wan(
         ranks=_counted(module.rank for module in factors if module.rank),
         alphas=_counted(alphas),
         alpha_dtypes=tuple(sorted({m.parts["alpha"].dtype for m in factors if "alpha" in m.parts})),
-        rs_lora=_is_rs_lora(told),
+        rs_lora=is_rs_lora(told),
         differences=_counted(part for module in known for part in _differences(module)),
         modules_by_block=dict(sorted(blocks.items())),
         block_count=_size(known)[2],
@@ -143,8 +148,15 @@ def _layout(module: Module) -> str:
     return " ".join(filter(None, (module.key.prefix or "bare blocks.", names, style)))
 
 
-def _is_rs_lora(metadata: Mapping[str, str]) -> bool:
+def is_rs_lora(metadata: Mapping[str, str]) -> bool:
+    """Whether a file's metadata say that its scale is alpha / sqrt(rank)."""
     return any(_rs_lora.search(f"{key}={value}") for key, value in metadata.items())
+
+
+def said_alpha(metadata: Mapping[str, str]) -> float | None:
+    """The alpha that stands in a file's metadata."""
+    found = filter(None, (_said_alpha.search(f"{k}={v}") for k, v in metadata.items()))
+    return next((float(each[1]) for each in found), None)
 
 
 def _rest(adapters: Sequence[Module]) -> Iterator[str]:
@@ -175,13 +187,13 @@ def _notes(path: Path, told: Mapping[str, str], modules: Sequence[Module]) -> It
 def _of_scale(
     told: Mapping[str, str], modules: Sequence[Module], alphas: Sequence[float]
 ) -> Iterator[str]:
-    said = next(filter(None, (_said_alpha.search(f"{k}={v}") for k, v in told.items())), None)
+    said = said_alpha(told)
     if 0 in alphas:
         yield f"Modules of alpha 0, which change nothing: {alphas.count(0)}."
-    if _is_rs_lora(told):
+    if is_rs_lora(told):
         yield "Trained as rs-LoRA: its scale is alpha / sqrt(rank). Most loaders take alpha / rank."
     if modules and not alphas and said:
-        yield f"An alpha of {said[1]} stands only in the metadata, which loaders do not read."
+        yield f"An alpha of {said:g} stands only in the metadata, which loaders do not read."
     elif modules and not alphas and modules[0].key.prefix.startswith("lora_unet"):
         yield "Trainers with these names store alphas. Here they are lost: try other strengths."
 

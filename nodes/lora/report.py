@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class FileReport:
-    """One file on one model: how many of its modules belong to a weight there."""
+    """One file on one model: how many of its modules belong to a weight there.
+
+    `unfit` have another size than the weight and are left out, `expected` are of Wan 2.1's image
+    branch, `idle` change nothing. `strengths` are one, or one for each step of the expert.
+    """
 
     file: str
-    strength: float
+    strengths: tuple[float, ...]
     matched: int
-    unmatched: int
-    expected: int
+    unmatched: int = 0
+    expected: int = 0
+    unfit: int = 0
+    idle: int = 0
+    layout: str = ""
+    ranks: tuple[int, ...] = ()
+    scales: tuple[float, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """The counts first: in a narrow node the end of a long file name is out of sight."""
-        modules = self.matched + self.unmatched + self.expected
-        notes = f", {self.unmatched} not in this model" if self.unmatched else ""
+        modules = self.matched + self.unmatched + self.unfit + self.expected
+        strength = "; ".join(f"{level:g}" for level in self.strengths)
+        head = ", ".join((f"{self.matched} of {modules} modules", *self._misses()))
+        about = ", ".join(filter(None, (self.layout, _span("rank", self.ranks), self._scale())))
+        return f"{head}, strength {strength}: {self.file}" + (f" ({about})" if about else "")
+
+    def _misses(self) -> Iterator[str]:
+        if self.unmatched:
+            yield f"{self.unmatched} not in this model"
+        if self.unfit:
+            yield f"{self.unfit} of another size"
         if self.expected:
-            notes += f", {self.expected} of the Wan 2.1 image branch (normal)"
-        counts = f"{self.matched} of {modules} modules{notes}"
-        return f"{counts}, strength {self.strength:g}: {self.file}"
+            yield f"{self.expected} of the Wan 2.1 image branch (normal)"
+        if self.idle:
+            yield f"{self.idle} change nothing"
+
+    def _scale(self) -> str:
+        return _span("scale", self.scales)
 
 
-def report_text(role: str, mode: str, files: list[FileReport]) -> str:
-    """One pass: how it holds its LoRAs, then a line for each file."""
+def _span(name: str, values: Sequence[float]) -> str:
+    """`rank 64`, or `rank 4 to 64`."""
+    ends = dict.fromkeys(f"{end:.4g}" for end in (min(values), max(values))) if values else ()
+    return f"{name} {' to '.join(ends)}" if ends else ""
+
+
+def report_text(role: str, how: str, files: Sequence[FileReport]) -> str:
+    """One pass: how it holds its LoRAs, then a line for each file and each warning."""
     if not files:
         return f"{role}: no LoRA"
-    return "\n  ".join([f"{role}, {mode}:", *map(str, files)])
+    lines = [line for file in files for line in (str(file), *file.warnings)]
+    return "\n  ".join([f"{role}, {how}:", *lines])

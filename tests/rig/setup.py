@@ -71,7 +71,8 @@ def locate(version: str) -> Environment:
         text_of("requirements.txt"),
     ]
     venv = cache() / f"venv-{digest(repr(pins))}"
-    models = cache() / f"base-{digest(text_of('tiny_models.py', 'tiny_recipes.py'))}"
+    recipes = text_of("tiny_models.py", "tiny_recipes.py", "tiny_quants.py")
+    models = cache() / f"base-{digest(recipes)}"
     if own := os.environ.get("COMFYUI_DIR"):
         return Environment(own_version(Path(own)), venv, Path(own).resolve(), models)
     return Environment(version, venv, cache() / f"comfyui-{version}", models)

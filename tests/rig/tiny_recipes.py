@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
+from gguf import GGMLQuantizationType as Kind
 from PIL import Image
 from safetensors.torch import save_file
 
 from rig.tiny_models import FILES, IMAGE, PAIRS
+from rig.tiny_quants import fp8_scaled, fp16, write_gguf
 
 State = dict[str, torch.Tensor]
 DIM, FFN, TEXT, BLOCKS, RANK = 128, 256, 768, 2, 4
@@ -39,8 +40,19 @@ def expert_shapes(**config: Any) -> State:
     import comfy.ldm.wan.model
     import comfy.ops
 
-    size = {"dim": DIM, "ffn_dim": FFN, "freq_dim": 256, "text_dim": TEXT, "num_heads": 1}
-    kind = {"model_type": "t2v", "in_dim": 36, "out_dim": 16, "num_layers": BLOCKS} | config
+    size = {
+        "dim": DIM,
+        "ffn_dim": FFN,
+        "freq_dim": 256,
+        "text_dim": TEXT,
+        "num_heads": 1,
+    }
+    kind = {
+        "model_type": "t2v",
+        "in_dim": 36,
+        "out_dim": 16,
+        "num_layers": BLOCKS,
+    } | config
     operations = comfy.ops.manual_cast
     model = comfy.ldm.wan.model.WanModel(**size, **kind, device="meta", operations=operations)
     return model.state_dict()
@@ -52,7 +64,10 @@ def vae_shapes() -> State:
 
     with torch.device("meta"):
         model = comfy.ldm.wan.vae.WanVAE(
-            dim=16, z_dim=16, temperal_downsample=[False, True, True], conv_out_channels=3
+            dim=16,
+            z_dim=16,
+            temperal_downsample=[False, True, True],
+            conv_out_channels=3,
         )
     return model.state_dict()
 
@@ -146,29 +161,24 @@ FAMILIES = {
 
 def experts() -> Iterator[tuple[str, State]]:
     """Handle and weights of each expert; no two are alike."""
-    kinds: dict[str, Any] = {"i2v": {}, "t2v": {"in_dim": 16}, "wan21": {"model_type": "i2v"}}
+    kinds: dict[str, Any] = {
+        "i2v": {},
+        "t2v": {"in_dim": 16},
+        "wan21": {"model_type": "i2v"},
+    }
     for handle in ("i2v_high", "i2v_low", "t2v_high", "t2v_low", "wan21_i2v"):
         shapes = expert_shapes(**kinds[handle.split("_")[0]])
         yield handle, weights(shapes, handle, torch.bfloat16)
 
 
-def write_gguf(state: State, path: Path) -> None:
-    """A Q8_0 copy of an expert: matrices quantised, the rest in full precision."""
-    q8 = gguf.GGMLQuantizationType.Q8_0
-    writer = gguf.GGUFWriter(path, "wan")
-    for key, value in state.items():
-        array = value.float().numpy()
-        if array.ndim == 2:
-            writer.add_tensor(key, gguf.quants.quantize(array, q8), raw_dtype=q8)
-        elif array.ndim > 4:  # more than the format has; ComfyUI-GGUF reads the shape here
-            writer.add_array(f"comfy.gguf.orig_shape.{key}", list(array.shape))
-            writer.add_tensor(key, array.reshape(len(array), -1))
-        else:
-            writer.add_tensor(key, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def write_copies(handle: str, state: State, models: Path) -> None:
+    """The same expert in each other number format that FILES has of it."""
+    for suffix, convert in (("fp16", fp16), ("fp8", fp8_scaled)):
+        if copy := FILES.get(f"{handle}_{suffix}"):
+            save_file(convert(state), models / copy, CONFIG)
+    for suffix, best in (("gguf", Kind.Q8_0), ("q4_k_gguf", Kind.Q4_K)):
+        if copy := FILES.get(f"{handle}_{suffix}"):
+            write_gguf(state, models / copy, best)
 
 
 def write_models(models: Path) -> None:
@@ -177,8 +187,7 @@ def write_models(models: Path) -> None:
         (models / file).parent.mkdir(parents=True, exist_ok=True)
     for handle, state in experts():
         save_file(state, models / FILES[handle], CONFIG)
-        if copy := FILES.get(f"{handle}_gguf"):
-            write_gguf(state, models / copy)
+        write_copies(handle, state, models)
     save_file(weights(vae_shapes(), "vae", torch.float32), models / FILES["vae"])
     save_file(weights(text_shapes(), "text", torch.float16), models / FILES["text_encoder"])
     for pair_id, file in pair_files():

@@ -1,0 +1,143 @@
+"""A stack of unmerged LoRAs on a model: there while the model is loaded, and gone without trace."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import comfy.utils
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import PatcherInjection
+from comfy.quant_ops import QuantizedTensor
+from comfy.weight_adapter import WeightAdapterBase
+
+from .files import LoraError
+from .strengths import Live
+from .unmerged import LowRank, UnmergedWeight
+
+log = logging.getLogger("dualpass")
+
+KEY = "dualpass"
+# What core's TorchCompileModel leaves in the options of a model.
+_compiled = "torch_compile_kwargs"
+
+
+class Seat(WeightAdapterBase):
+    """A patch on a GGUF weight that applies what sits in it: ComfyUI-GGUF calls it at each use.
+
+    A stack that sits down or leaves changes no patch, so the quantised weight need not be moved.
+    """
+
+    name = "dualpass_seat"
+
+    def __init__(self, loaded_keys: set[str], weights: list[UnmergedWeight]) -> None:
+        self.loaded_keys = loaded_keys
+        self.weights = weights
+
+    def calculate_weight(self, weight: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        for sitting in self.weights:
+            weight = sitting(weight)
+        return weight
+
+
+class LoraFactors(torch.nn.ModuleList):
+    """The factors of a stack, as a model of their own: ComfyUI loads, counts and evicts it."""
+
+
+class UnmergedStack:
+    """The LoRAs of one expert, beside its weights while that expert is loaded."""
+
+    def __init__(
+        self,
+        model: Any,
+        patches: Mapping[str, Sequence[tuple[int, Any]]],
+        count: int,
+        seats: Mapping[str, Seat],
+    ) -> None:
+        self.live = Live(count, model.load_device)
+        self.seats = seats
+        self.weights = [
+            UnmergedWeight(key, each, comfy.utils.get_attr(model.model, key).shape, self.live)
+            for key, each in patches.items()
+        ]
+        pieces = (piece for weight in self.weights for piece in weight.pieces)
+        factors = LoraFactors(piece.factors for piece in pieces if isinstance(piece, LowRank))
+        self._factors = ModelPatcher(factors, model.load_device, model.offload_device)
+        self._injection = PatcherInjection(self._inject, self._eject)
+        self._checked = False
+        self._said = ""
+        self._owner = 0
+        self._undo: list[Callable[[], None]] = []
+
+    def add_to(self, model: Any) -> None:
+        """Put the stack on a clone, after those that are there."""
+        model.set_injections(KEY, [*(model.get_injections(KEY) or []), self._injection])
+        others = model.get_additional_models_with_key(KEY)
+        model.set_additional_models(KEY, [*others, self._factors])
+
+    def check(self, role: str) -> None:
+        """After a model call: say once which way the layers went. Raises LoraError for none."""
+        if self._checked:
+            return
+        self._checked = True
+        ways = Counter(weight.way for weight in self.weights)
+        if not ways["at use"] + ways["beside"]:
+            raise LoraError(
+                f"No layer of the {role}-noise model used its unmerged LoRAs: another node runs "
+                "the model in a way of its own. Set mode to merged, or leave that node out."
+            )
+        text = f"{ways['at use']} weights get them at use, {ways['beside']} layers beside"
+        if text != self._said:
+            log.info("[DualPass] %s, unmerged: %s", role, text)
+        self._said = text
+
+    def _inject(self, patcher: Any) -> None:
+        # Of several clones that share this stack, the one loaded last has it.
+        self._leave()
+        self._owner = id(patcher)
+        self._checked = False
+        compiled = _compiled in patcher.model_options
+        for weight in self.weights:
+            if seat := self.seats.get(weight.key):
+                seat.weights.append(weight)
+                self._undo.append(_removal(seat.weights, weight))
+            weight.skipped, weight.way = False, ""
+            path, _, name = weight.key.rpartition(".")
+            module = comfy.utils.get_attr(patcher.model, path)
+            self._undo.extend(_attached(module, name, weight, bool(seat), compiled))
+
+    def _eject(self, patcher: Any) -> None:
+        if self._owner == id(patcher):
+            self._leave()
+
+    def _leave(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+        self._owner = 0
+
+
+def _attached(
+    module: Any, name: str, weight: UnmergedWeight, seated: bool, compiled: bool
+) -> list[Callable[[], None]]:
+    """Let a layer use `weight`; gives what undoes it."""
+    # A function on a quantised weight would cost the layer its quantised product.
+    quantised = isinstance(getattr(module, name), QuantizedTensor)
+    # torch.compile does not see hooks that come and go; a list of functions it does.
+    hooks = [] if compiled else weight.hooks_on(module, always=quantised)
+    if seated or (quantised and hooks):
+        return hooks
+    attribute = f"{name}_function"
+    setattr(module, attribute, [*getattr(module, attribute), weight])
+
+    def detach() -> None:
+        left = [each for each in getattr(module, attribute) if each is not weight]
+        setattr(module, attribute, left)
+
+    return [*hooks, detach]
+
+
+def _removal(sitting: list[UnmergedWeight], weight: UnmergedWeight) -> Callable[[], None]:
+    return lambda: sitting.remove(weight)

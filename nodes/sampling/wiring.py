@@ -1,0 +1,27 @@
+"""What can be told of two connected experts before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...catalog.detect import detect
+
+
+def doubts(model_high: Any, model_low: Any) -> list[str]:
+    """What to check in the wiring: one model on both inputs, or an expert on the other's input."""
+    if model_high.is_clone(model_low):
+        return ["warning: model_high and model_low are the same model. Connect both experts."]
+    names = {"high": _file_of(model_high), "low": _file_of(model_low)}
+    return [
+        f"warning: model_{role} is loaded from {name}, whose name says {said}. Are the two swapped?"
+        for role, name in names.items()
+        if (said := detect([name])[0].role) in {"high", "low"} - {role}
+    ]
+
+
+def _file_of(model: Any) -> str:
+    """The file that core's loaders note on a model; other loaders note none."""
+    _, arguments, *_ = getattr(model, "cached_patcher_init", None) or (None, ())
+    path = arguments[0] if arguments else ""
+    return Path(path).name if isinstance(path, str) else ""

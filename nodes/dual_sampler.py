@@ -9,6 +9,7 @@ import comfy.samplers
 from ._api import SHOWS_TEXT, io
 from .sampling.run import Scene, dual_sample
 from .sampling.schedule import Plan
+from .sampling.wiring import doubts
 from .sockets import DualPassPlan, check_link
 
 
@@ -76,6 +77,7 @@ class SVIProDualSampler(io.ComfyNode):
         out, text = dual_sample(
             scene, plan, switch_step if split == "step" else None, denoise, seed
         )
+        text = "\n".join([text, *doubts(model_high, model_low)])
         return io.NodeOutput(out, text, ui={"text": [text]})
 
 

@@ -296,16 +296,18 @@ def test_compiled_code_follows_strengths_without_compiling_again() -> None:
         set_torch_compile_wrapper(model=clone, backend=backend)
         return clone
 
+    # Merging leaves its traces on the parameters of a model, for which core compiles again.
+    reference = experts.load("i2v_high", torch.float32)
     plain = experts.call(compiled(model))
     counts = []
     for strength in (1.0, 0.5, 0.25, 0.75, 2.0):
         result = experts.call(compiled(routed(model, (ONE[0], strength), TWO)))
-        merged = routed(model, (ONE[0], strength), TWO, mode="merged")
+        merged = routed(reference, (ONE[0], strength), TWO, mode="merged")
         assert near(result, experts.call(merged), 1e-4)
         counts.append(len(graphs))
     assert counts[0] > 0
     assert len(set(counts)) == 1
     assert near(experts.call(compiled(model)), plain, 1e-6)
     other = experts.call(compiled(routed(model, THREE)))
-    assert near(other, experts.call(routed(model, THREE, mode="merged")), 1e-4)
+    assert near(other, experts.call(routed(reference, THREE, mode="merged")), 1e-4)
     torch.compiler.reset()

@@ -140,7 +140,7 @@ def _doubts(weights: Weights, file: LoraFile, report: FileReport) -> Iterator[st
         yield "warning: trainers with these names store alphas; here they are lost. Try strengths."
     alpha = said_alpha(file.metadata)
     if alpha and not file.told.alphas and not is_rs_lora(file.metadata):
-        yield f"note: its metadata say alpha {alpha:g}, which ComfyUI does not read; the scale is 1."
+        yield f"note: the alpha in its metadata, {alpha:g}, is not read by ComfyUI; the scale is 1."
     blocks = weights.config.get("num_layers", 0)
     covered = sum(block < blocks for block in file.told.modules_by_block)
     if 0 < covered < blocks:

@@ -13,7 +13,8 @@ import comfy.utils
 import latent_preview
 import torch
 
-from .experts import Answering, SharedRun
+from .experts import SharedRun
+from .prefetch import AnsweringAhead, unread_files
 from .schedule import (
     Plan,
     PlanError,
@@ -135,7 +136,9 @@ def _sampled(
             if not run.done:
                 # Loading the next expert takes long; a cancel in between counts at once.
                 comfy.model_management.throw_exception_if_processing_interrupted()
-                answering, guider = Answering(run, down_to), scene.guider(role, plan)
+                # Only the high expert has one after it; below its `down_to` that one answers.
+                files = unread_files(scene.model_low, scene.model_high) if down_to else ()
+                answering, guider = AnsweringAhead(run, down_to, files), scene.guider(role, plan)
                 out = guider.sample(noise, samples, answering, sigmas, **options)
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
     return kept | {"samples": _at_rest(out)}

@@ -80,10 +80,9 @@ def test_both_ways_equal_float64_within_the_rounding_of_the_dtype(
     expected = x.double() @ exact.T
     with torch.inference_mode():
         used = weight(layer.weight)
-        undo = weight.hooks_on(layer, always=True)
+        undo = weight.attach(layer, always_beside=True)
         beside = layer(x)
-    for each in undo:
-        each()
+    undo()
     assert weight.way == "beside"
     assert torch.equal(layer.weight, before)
     assert not layer._forward_hooks

@@ -99,15 +99,21 @@ class UnmergedStack:
         self._leave()
         self._owner = id(patcher)
         self._checked = False
-        compiled = _compiled in patcher.model_options
+        # torch.compile does not see hooks that come and go; a list of functions it does.
+        hooked = _compiled not in patcher.model_options
         for weight in self.weights:
-            if seat := self.seats.get(weight.key):
-                seat.weights.append(weight)
-                self._undo.append(_removal(seat.weights, weight))
             weight.skipped, weight.way = False, ""
             path, _, name = weight.key.rpartition(".")
-            module = comfy.utils.get_attr(patcher.model, path)
-            self._undo.extend(_attached(module, name, weight, bool(seat), compiled))
+            module, seat = comfy.utils.get_attr(patcher.model, path), self.seats.get(weight.key)
+            # A function on a quantised weight would cost the layer its quantised product.
+            quantised = isinstance(getattr(module, name), QuantizedTensor)
+            undo = weight.attach(
+                module, name, listed=not seat, hooked=hooked, always_beside=quantised
+            )
+            self._undo.append(undo)
+            if seat:
+                seat.weights.append(weight)
+                self._undo.append(_removal(seat.weights, weight))
 
     def _eject(self, patcher: Any) -> None:
         if self._owner == id(patcher):
@@ -117,26 +123,6 @@ class UnmergedStack:
         while self._undo:
             self._undo.pop()()
         self._owner = 0
-
-
-def _attached(
-    module: Any, name: str, weight: UnmergedWeight, seated: bool, compiled: bool
-) -> list[Callable[[], None]]:
-    """Let a layer use `weight`; gives what undoes it."""
-    # A function on a quantised weight would cost the layer its quantised product.
-    quantised = isinstance(getattr(module, name), QuantizedTensor)
-    # torch.compile does not see hooks that come and go; a list of functions it does.
-    hooks = [] if compiled else weight.hooks_on(module, always=quantised)
-    if seated or (quantised and hooks):
-        return hooks
-    attribute = f"{name}_function"
-    setattr(module, attribute, [*getattr(module, attribute), weight])
-
-    def detach() -> None:
-        left = [each for each in getattr(module, attribute) if each is not weight]
-        setattr(module, attribute, left)
-
-    return [*hooks, detach]
 
 
 def _removal(sitting: list[UnmergedWeight], weight: UnmergedWeight) -> Callable[[], None]:

@@ -41,7 +41,7 @@ class LowRank:
 
     def at_use(self, weight: torch.Tensor) -> torch.Tensor:
         """A copy of the weight with the product added; the weight itself where all are 0."""
-        if self._is_off():
+        if self.is_off():
             return weight
         ups, downs = self._halves()
         segments = list(zip(ups, downs, strict=True))
@@ -50,7 +50,7 @@ class LowRank:
 
     def beside(self, x: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """The layer's output (…, out) with the product of its input (…, in) added, in place."""
-        if self._is_off():
+        if self.is_off():
             return out
         ups, downs = self._halves()
         down = torch.cat([each.to(x.device, x.dtype) for each in downs])
@@ -68,7 +68,8 @@ class LowRank:
     def _scales(self) -> torch.Tensor:
         return self.scales * self.live.tensor[self.indices]
 
-    def _is_off(self) -> bool:
+    def is_off(self) -> bool:
+        """Whether all strengths are 0 now."""
         # Compiled code would be made anew for each zero.
         if torch.compiler.is_compiling():
             return False
@@ -116,15 +117,32 @@ class UnmergedWeight:
         patches = [(strength, patch, 1.0, None, None)]
         return comfy.lora.calculate_weight(patches, weight.clone(), self.key, weight.dtype)
 
-    def hooks_on(self, module: torch.nn.Module, always: bool) -> list[Callable[[], None]]:
-        """Let the layer choose its way at each call, or `always` beside; gives what undoes it."""
+    def attach(
+        self,
+        module: Any,
+        name: str = "weight",
+        *,
+        listed: bool = True,
+        hooked: bool = True,
+        always_beside: bool = False,
+    ) -> Callable[[], None]:
+        """Let a layer use this for its parameter `name`; gives what undoes it.
+
+        `listed`: the layer calls its list of functions, as those of comfy/ops.py do. `hooked`:
+        hooks may choose the way at each call.
+        """
         low_rank = self.low_rank
-        if low_rank is None or not hasattr(module, "in_features"):
-            return []
+        switch = _switch(module, f"{name}_function", self) if listed else _nothing
+        if not hooked or low_rank is None or not hasattr(module, "in_features"):
+            switch(True)
+            return lambda: switch(False)
 
         def choose(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
             tokens = args[0].numel() // args[0].shape[-1]
-            self.skipped = always or tokens < low_rank.crossover
+            few = tokens < low_rank.crossover
+            self.skipped = always_beside or few or low_rank.is_off()
+            # A layer copies its weight for a function on its list, whatever that does.
+            switch(not self.skipped)
 
         def add(
             _: torch.nn.Module, args: tuple[torch.Tensor, ...], out: torch.Tensor
@@ -134,5 +152,27 @@ class UnmergedWeight:
             self.skipped, self.way = False, "beside"
             return low_rank.beside(args[0], out)
 
-        before, after = module.register_forward_pre_hook(choose), module.register_forward_hook(add)
-        return [before.remove, after.remove]
+        handles = module.register_forward_pre_hook(choose), module.register_forward_hook(add)
+
+        def detach() -> None:
+            switch(False)
+            for handle in handles:
+                handle.remove()
+
+        return detach
+
+
+def _switch(module: Any, attribute: str, function: object) -> Callable[[bool], None]:
+    """What puts a function on a layer's list, or takes it off."""
+
+    def switch(on: bool) -> None:
+        there = getattr(module, attribute)
+        if on != any(each is function for each in there):
+            others = [each for each in there if each is not function]
+            setattr(module, attribute, [*others, function] if on else others)
+
+    return switch
+
+
+def _nothing(_: bool) -> None:
+    """For a layer without such a list."""

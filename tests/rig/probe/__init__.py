@@ -5,6 +5,7 @@ And two routes, to measure ours beside them.
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -85,7 +86,10 @@ class ProbeState:
         shift = model.get_model_object("model_sampling").shift
         keys = sorted(after)
         ours = [thread for thread in threading.enumerate() if "dualpass" in thread.name]
+        gc.collect()
+        tensors = sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
         counts = {"shift": shift, "patches": len(model.patches), "threads": len(ours)}
+        counts |= {"tensors": tensors, "uuid": str(model.patches_uuid)}
         return {"ui": {name: [count] for name, count in counts.items()} | {"latent": keys}}
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rig.bench_figure import HEADER, Figure, at_most
 from rig.bench_load import route_load
+from rig.bench_lora import loras
+from rig.bench_lora_figure import Line
+from rig.bench_lora_report import write_plot, write_table
 from rig.bench_picker import picker_list
 from rig.client import ServerError, tail
 from rig.server import launch, make_base, own_packs
@@ -41,20 +45,40 @@ def timed_start() -> tuple[float, float]:
         return float(found[1]), seconds
 
 
-BENCHES = (start_up, route_load, picker_list)
+BENCHES = (start_up, route_load, picker_list, loras)
 
 
 def main() -> None:
     """Print what each finds; what can not be measured here says so, and the others go on."""
-    started = time.monotonic()
+    asked, started = arguments(), time.monotonic()
     print(f"{loads()}\n{HEADER}", flush=True)
+    lines: list[Line] = []
     for bench in BENCHES:
-        try:
-            for line in bench():
-                print(line, flush=True)
-        except ServerError as error:
-            print(f"{bench.__name__}: not measured. {error}", flush=True)
+        if asked.only in (None, bench.__name__):
+            lines.extend(printed(bench))
     print(f"{loads()}, {time.monotonic() - started:.0f} s in all")
+    if asked.table:
+        write_table(asked.table, lines)
+    if asked.plot:
+        write_plot(asked.plot, lines)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="dev.py bench")
+    parser.add_argument("--only", choices=[bench.__name__ for bench in BENCHES])
+    parser.add_argument("--table", type=Path, help="write all figures as Markdown")
+    parser.add_argument("--plot", type=Path, help="write the ratios to the peers as SVG")
+    return parser.parse_args()
+
+
+def printed(bench: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+    """What a benchmark finds, each line printed as it comes."""
+    try:
+        for line in bench():
+            print(line, flush=True)
+            yield line
+    except ServerError as error:
+        print(f"{bench.__name__}: not measured. {error}", flush=True)
 
 
 def loads() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from rig.bases import write_dequantised
 from rig.client import Server
@@ -112,6 +113,26 @@ def test_strengths_by_step_run_and_are_said(server: Server) -> None:
     assert "strength 1; 0.8: " in text and "strength 0.5; 0.2: " in text
     assert outputs["flat"]["relative"][0] > 1e-3
     assert outputs["held"]["relative"][0] < 1e-5
+
+
+def test_what_can_not_change_by_step_is_said(server: Server) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = server.base / "models" / "loras"
+    file = folder / PAIRS["svi-v2-pro"]["high"]
+    state = load_file(file)
+    state["diffusion_model.blocks.0.diff_m"] = torch.ones(1, 6, 128) / 50
+    sound = file.resolve()
+    file.unlink()
+    try:
+        save_file(state, file)
+        graph, at = scene()
+        at = routed(graph, at, "svi-v2-pro@1;0.8:1", "router")
+        graph.add("PreviewAny", source=at["high"])
+        assert "note: 1 weights can not change by step" in report(server, graph)
+    finally:
+        file.unlink()
+        file.symlink_to(sound)
 
 
 def test_strengths_by_step_can_not_be_merged(server: Server) -> None:

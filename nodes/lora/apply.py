@@ -99,7 +99,8 @@ def patched(
     """
     if not files:
         return model, report_text(role, "", [])
-    merged, how = mode_for(model, mode, any(len(levels) > 1 for _, levels in files))
+    by_step = any(len(levels) > 1 for _, levels in files)
+    merged, how = mode_for(model, mode, by_step)
     weights = Weights(model, role)
     matches = [match(weights, file, levels, strict) for file, levels in files]
     _log(role, matches)
@@ -110,8 +111,12 @@ def patched(
     kept.files[role] = tuple(file for file, _ in files)
     clone = model.clone()
     clone.set_attachments("dualpass_files", tuple(str(file.path) for file, _ in files))
-    put = _merge if merged == "merged" else _leave_unmerged
-    put(clone, kept, role, files, _by_key(matches))
+    if merged == "merged":
+        _merge(clone, kept, files, _by_key(matches))
+        return clone, report
+    fixed = _leave_unmerged(clone, kept, role, files, _by_key(matches))
+    if fixed and by_step:
+        report += f"\n  note: {fixed} weights can not change by step, and keep the first strength."
     return clone, report
 
 
@@ -131,7 +136,7 @@ def _by_key(matches: Sequence[Match]) -> dict[str, list[tuple[int, Any]]]:
 
 
 def _merge(
-    clone: Any, kept: _Kept, role: str, files: Sequence[tuple[LoraFile, Levels]], patches: Patches
+    clone: Any, kept: _Kept, files: Sequence[tuple[LoraFile, Levels]], patches: Patches
 ) -> None:
     _add_merged(clone, files, patches)
     identity = ("merged", *((file.stamp, levels) for file, levels in files))
@@ -152,7 +157,8 @@ def _add_merged(clone: Any, files: Sequence[tuple[LoraFile, Levels]], patches: P
 
 def _leave_unmerged(
     clone: Any, kept: _Kept, role: str, files: Sequence[tuple[LoraFile, Levels]], patches: Patches
-) -> None:
+) -> int:
+    """How many weights it had to merge all the same: their layers take no functions."""
     if not kept.seats:
         kept.seats |= {key: Seat(set(), []) for key in _gguf_keys(clone)}
     live = {key: each for key, each in patches.items() if _can_live(clone, key, kept.seats)}
@@ -174,6 +180,7 @@ def _leave_unmerged(
     by_step = ByStep(stack.live, [levels for _, levels in files], lambda: stack.check(role))
     clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, by_step)
     clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, by_step.restart)
+    return len(fixed)
 
 
 def _gguf_keys(model: Any) -> list[str]:

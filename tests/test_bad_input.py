@@ -362,8 +362,8 @@ def test_a_file_for_some_of_the_blocks_is_told(server: Server, own_catalog: Path
     altered(server, "half.safetensors", lambda key, x: None if ".1." in key else x)
     write(own_catalog, entry("half.safetensors", "high"))
     lines = routed(server)["outputs"]["router"]["text"][0].splitlines()
-    assert lines[1].startswith("  10 of 10 modules, strength 1: half.safetensors (")
-    assert lines[2] == "  note: it covers 1 of the model's 2 blocks."
+    assert lines[1] == "  10 of 10 modules, strength 1: half.safetensors"
+    assert lines[3] == "    note: it covers 1 of the model's 2 blocks."
     assert lines[-1] == "Mine has no file for the low pass, which runs without it."
 
 

@@ -116,7 +116,9 @@ def patched(
         return clone, report
     fixed = _leave_unmerged(clone, kept, role, files, _by_key(matches))
     if fixed and by_step:
-        report += f"\n  note: {fixed} weights can not change by step, and keep the first strength."
+        report += (
+            f"\n    note: {fixed} weights can not change by step, and keep the first strength."
+        )
     return clone, report
 
 

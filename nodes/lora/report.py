@@ -27,12 +27,22 @@ class FileReport:
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        """All in one line, for the log."""
+        return f"{self.counts} ({self.about})" if self.about else self.counts
+
+    @property
+    def counts(self) -> str:
         """The counts first: in a narrow node the end of a long file name is out of sight."""
         modules = self.matched + self.unmatched + self.unfit + self.expected
         strength = "; ".join(f"{level:g}" for level in self.strengths)
         head = ", ".join((f"{self.matched} of {modules} modules", *self._misses()))
-        about = ", ".join(filter(None, (self.layout, _span("rank", self.ranks), self._scale())))
-        return f"{head}, strength {strength}: {self.file}" + (f" ({about})" if about else "")
+        return f"{head}, strength {strength}: {self.file}"
+
+    @property
+    def about(self) -> str:
+        """Key layout, rank and scale."""
+        numbers = (_span("rank", self.ranks), _span("scale", self.scales))
+        return ", ".join(filter(None, (self.layout, *numbers)))
 
     def _misses(self) -> Iterator[str]:
         if self.unmatched:
@@ -44,9 +54,6 @@ class FileReport:
         if self.idle:
             yield f"{self.idle} change nothing"
 
-    def _scale(self) -> str:
-        return _span("scale", self.scales)
-
 
 def _span(name: str, values: Sequence[float]) -> str:
     """`rank 64`, or `rank 4 to 64`."""
@@ -55,8 +62,11 @@ def _span(name: str, values: Sequence[float]) -> str:
 
 
 def report_text(role: str, how: str, files: Sequence[FileReport]) -> str:
-    """One pass: how it holds its LoRAs, then a line for each file and each warning."""
+    """One pass: how it holds its LoRAs, then of each file the counts, what it is, and warnings."""
     if not files:
         return f"{role}: no LoRA"
-    lines = [line for file in files for line in (str(file), *file.warnings)]
-    return "\n  ".join([f"{role}, {how}:", *lines])
+    lines = [f"{role}, {how}:"]
+    for file in files:
+        more = (f"  {line}" for line in (file.about, *file.warnings) if line)
+        lines += [file.counts, *more]
+    return "\n  ".join(lines)

@@ -70,6 +70,8 @@ class DualPassLoraRouter(io.ComfyNode):
         high, text_high = patched(model_high, "high", files_high, mode, strict)
         low, text_low = patched(model_low, "low", files_low, mode, strict)
         lines = [text_high, text_low, *warnings(pairs), *doubts(model_high, model_low)]
+        if ", unmerged over " in text_high + text_low:
+            lines.append("note: ModelSave and model merging leave unmerged LoRAs out.")
         report = "\n".join(lines)
         return io.NodeOutput(high, low, report, ui={"text": [report]})
 

@@ -66,11 +66,14 @@ def test_a_layout_changes_each_weight_as_it_says(
     clone, report = put(model, 0.5)
     wanted = expected(layout, told, 0.5)
     assert wanted
-    assert set(clone.patches) == {f"diffusion_model.{key}" for key in wanted}
+    objects = {key: value for key, value in clone.object_patches.items() if key.count(".") > 1}
+    assert {*clone.patches, *objects} == {f"diffusion_model.{key}" for key in wanted}
     weights = model.model.state_dict()
     for key, value in wanted.items():
         name = f"diffusion_model.{key}"
-        ours = calculate_weight(clone.patches[name], weights[name].float().clone(), name)
+        ours = objects.get(name)
+        if ours is None:
+            ours = calculate_weight(clone.patches[name], weights[name].float().clone(), name)
         assert (ours.double() - value).norm() < 1e-6 * (value - base[key]).norm(), (key, report)
     assert "not in this model" not in report
 
@@ -86,6 +89,26 @@ def test_a_layout_gives_the_same_beside_the_weights(
     assert (merged - plain).abs().max() > 1e-3 * plain.abs().max()
     tolerance = 1e-4 if layout in DORA else 1e-5
     assert (beside - merged).abs().max() < tolerance * merged.abs().max()
+
+
+@pytest.mark.parametrize("mode", ("merged", "unmerged"))
+@pytest.mark.parametrize("layout", ("diff_m", "modulation.diff"))
+def test_modulations_reach_the_model_and_leave_it(
+    layout: str, mode: str, base: State, model: Any, folder: Path
+) -> None:
+    """Core's own loading passes over them, whatever its loader says."""
+    state, metadata = LAYOUTS[layout](canonical(base))
+    write(
+        folder / NAME, ({k: v for k, v in state.items() if "diff_m" in k or "modu" in k}, metadata)
+    )
+    plain = experts.call(model)
+    clone, report = put(model, 0.5, mode=mode)
+    assert "3 of 3 modules" in report
+    changed = experts.call(clone)
+    assert (changed - plain).abs().max() > 1e-3 * plain.abs().max()
+    assert (experts.call(put(model, 1.0, mode=mode)[0]) - changed).abs().max() > 1e-4
+    assert clone.patches_uuid == put(model, 1.0, mode=mode)[0].patches_uuid
+    assert torch.equal(experts.call(model), plain)
 
 
 @pytest.mark.parametrize("fault", FAULTY)

@@ -140,6 +140,46 @@ def test_two_routers_and_cores_loaders_before_and_after_add_up() -> None:
         assert near(experts.call(chained), together, 1e-4), name
 
 
+OTHERS = {
+    "core's loader": lambda model, core: core(model),
+    "a merged stack": lambda model, core: routed(model, TWO, mode="merged"),
+    "a merge of models": lambda model, core: (model.clone(), model.get_key_patches())[0],
+    "another stack": lambda model, core: routed(model, TWO),
+}
+
+
+# A merged stack is refused over GGUF; core merges no quantised models.
+BESIDE = [("i2v_high", other) for other in OTHERS] + [
+    ("i2v_high_gguf", "core's loader"),
+    ("i2v_high_gguf", "another stack"),
+    ("i2v_high_fp8", "core's loader"),
+    ("i2v_high_fp8", "a merged stack"),
+    ("i2v_high_fp8", "another stack"),
+]
+
+
+@pytest.mark.parametrize(("base", "other"), BESIDE)
+def test_a_clone_made_beside_a_loaded_stack_does_not_bring_it_to_the_plain_model(
+    base: str, other: str, request: pytest.FixtureRequest
+) -> None:
+    if "gguf" in base:
+        request.getfixturevalue("gguf")
+    model = experts.load(base, None)
+    plain, second = experts.call(model), routed(model, THREE)
+    alone = experts.call(second)
+    ours = routed(model, ONE, UNIFIED)
+    experts.call(ours)
+    state = comfy.utils.load_torch_file(str(open_file(PAIRS["seko-v1"]["high"]).path))
+    made = OTHERS[other](
+        ours, lambda before: comfy.sd.load_lora_for_models(before, None, state, 0.7, 0)[0]
+    )
+    assert near(experts.call(model), plain, 1e-6)
+    assert near(experts.call(second), alone, 1e-6)
+    comfy.model_management.unload_all_models()
+    assert near(experts.call(model), plain, 1e-6)
+    assert not near(experts.call(made), plain, 1e-3)
+
+
 class _Interrupted(BaseException):
     """As ComfyUI's own, which no `except Exception` catches."""
 
@@ -162,9 +202,7 @@ def test_the_weights_are_the_same_bytes_afterwards(ending: type[BaseException] |
         experts.run(ours, SIGMAS)
     hook.remove()
     during = experts.weights_of(model)
-    # Its modulations and norms can not be patched at use; unloading restores them.
-    changed = {key for key in before if not torch.equal(before[key], during[key])}
-    assert all("modulation" in key or "norm" in key for key in changed)
+    assert all(torch.equal(before[key], during[key]) for key in before)
     assert torch.equal(experts.call(model), plain)
     after = experts.weights_of(model)
     assert all(torch.equal(before[key], after[key]) for key in before)
@@ -203,23 +241,95 @@ def test_strengths_by_step_count_the_steps_of_this_expert() -> None:
         got = experts.run(ours, SIGMAS)
         for sigma, now, then in zip(SIGMAS[:-1], got, per_step, strict=True):
             assert near(now, experts.call(then, sigma), 1e-5)
-    # The expert that comes second: its first sigma is its step 0.
-    ours.pre_run()
-    for sigma, then in zip(SIGMAS[2:-1], fixed, strict=False):
-        assert near(experts.call(ours, sigma, SIGMAS), experts.call(then, sigma), 1e-5)
-    ours.cleanup()
+    # The expert that comes second: the first sigma of the run that it is called at is its step 0,
+    # also after calls in the middle of the step before.
+    for begin in ((), (0.8, 0.75)):
+        ours.pre_run()
+        for sigma in begin:
+            experts.call(ours, sigma, SIGMAS)
+        for sigma, then in zip(SIGMAS[2:-1], fixed, strict=False):
+            # As samplers come back to a sigma, by way of its logarithm.
+            assert near(
+                experts.call(ours, sigma * 1.00001, SIGMAS), experts.call(then, sigma), 1e-3
+            )
+        ours.cleanup()
 
 
 def test_a_level_holds_between_two_sigmas() -> None:
     model = experts.load("i2v_high", torch.float32)
     ours = routed(model, (ONE[0], (1.0, 0.5)))
+    weak = routed(model, (ONE[0], 0.5), mode="merged")
     ours.pre_run()
     seen = []
     for sigma in (1.0, 0.95, 0.9, 0.8, 0.7):
-        experts.call(ours, sigma, SIGMAS)
-        seen.append(stack_of(ours).live.values[0])
+        half = near(experts.call(ours, sigma, SIGMAS), experts.call(weak, sigma), 1e-4)
+        seen.append(0.5 if half else 1.0)
     assert seen == [1.0, 1.0, 0.5, 0.5, 0.5]
     ours.cleanup()
+
+
+def test_what_another_pack_adds_in_place_is_not_taken_for_the_same_weights() -> None:
+    model = experts.load("i2v_high", torch.float32)
+    for mode in ("merged", "unmerged"):
+        before = routed(model, ONE, mode=mode)
+        experts.call(before)
+        key = "diffusion_model.head.head.weight"
+        weight = model.model.state_dict()[key]
+        model.add_patches({key: ("diff", (torch.ones_like(weight) / 10,))})
+        after = routed(model, ONE, mode=mode)
+        assert before.patches_uuid != after.patches_uuid
+        assert not near(experts.call(after), experts.call(before), 1e-3)
+
+
+def test_a_stack_that_is_not_chosen_any_more_is_let_go() -> None:
+    model = experts.load("i2v_high")
+    experts.call(routed(model, ONE, UNIFIED))
+    (factors,) = (
+        weakref.ref(each.model)
+        for each in comfy.model_management.loaded_models()
+        if type(each.model).__name__ == "LoraFactors"
+    )
+    routed(model)
+    experts.call(model)
+    gc.collect()
+    assert factors() is None
+
+
+def test_a_new_strength_over_fp8_keeps_the_weights_where_no_bias_is_changed() -> None:
+    model = experts.load("i2v_high_fp8", None)
+    first, second = routed(model, ONE, TWO), routed(model, (ONE[0], 0.25), TWO)
+    assert first.patches_uuid == second.patches_uuid == model.patches_uuid
+    with_biases = routed(model, ONE, UNIFIED)
+    assert with_biases.patches_uuid == routed(model, (ONE[0], 0.25), UNIFIED).patches_uuid
+    assert with_biases.patches_uuid != routed(model, ONE, (UNIFIED[0], 0.5)).patches_uuid
+
+
+@pytest.mark.usefixtures("gguf")
+def test_a_new_strength_or_stack_over_gguf_keeps_the_weights() -> None:
+    model = experts.load("i2v_high_gguf", None)
+    stacks = ([ONE, TWO], [(ONE[0], 0.25), TWO], [THREE], [UNIFIED], [(UNIFIED[0], 0.2)])
+    assert len({routed(model, *stack).patches_uuid for stack in stacks}) == 1
+
+
+@pytest.mark.usefixtures("gguf")
+def test_over_gguf_all_parts_of_a_file_count_whatever_is_loaded() -> None:
+    model = experts.load("i2v_high_gguf", None)
+    state = comfy.utils.load_torch_file(str(open_file(PAIRS[UNIFIED[0]]["both"]).path))
+    core, _ = comfy.sd.load_lora_for_models(model, None, state, UNIFIED[1], 0)
+    expected, plain = experts.call(core), experts.call(model)
+    for loaded in (core, model, routed(model, UNIFIED)):
+        experts.call(loaded)
+        assert near(experts.call(routed(model, UNIFIED)), expected, 1e-5)
+    assert near(experts.call(model), plain, 1e-6)
+
+
+def test_hooks_on_conditioning_may_switch_during_a_run() -> None:
+    model = experts.load("i2v_high", torch.float32)
+    ours = routed(model, ONE)
+    experts.run(ours, SIGMAS)
+    with ours.use_ejected():
+        pass
+    stack_of(ours).check()
 
 
 def test_the_factors_are_a_model_that_comfyui_counts_evicts_and_forgets() -> None:
@@ -307,6 +417,13 @@ def test_compiled_code_follows_strengths_without_compiling_again() -> None:
     assert counts[0] > 0
     assert len(set(counts)) == 1
     assert near(experts.call(compiled(model)), plain, 1e-6)
+    counts = []
+    for strength in (1.0, 0.5, 0.25):  # differences of biases and norms too
+        result = experts.call(compiled(routed(model, ONE, (UNIFIED[0], strength))))
+        merged = routed(reference, ONE, (UNIFIED[0], strength), mode="merged")
+        assert near(result, experts.call(merged), 1e-4)
+        counts.append(len(graphs))
+    assert len(set(counts)) == 1
     other = experts.call(compiled(routed(model, THREE)))
     assert near(other, experts.call(routed(reference, THREE, mode="merged")), 1e-4)
     torch.compiler.reset()

@@ -4,92 +4,56 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
+import comfy.lora
 import comfy.utils
+import torch
 from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy.quant_ops import QuantizedTensor
 
 from ...catalog.stacks import Levels
-from .files import LoraError, LoraFile
+from .files import LoraFile, Stamp
 from .injected import KEY, Seat, UnmergedStack
 from .match import Match, Weights, match
+from .mode import is_gguf, mode_for
 from .report import report_text
 from .stack import stacked
 from .strengths import ByStep
 
 log = logging.getLogger("dualpass")
-_T = TypeVar("_T")
 
+Files = Sequence[tuple[LoraFile, Levels]]
 # Patches of one weight, in the order of the files: (which file, patch).
 Patches = Mapping[str, Sequence[tuple[int, Any]]]
 
 
 @dataclass
 class _Kept:
-    """What is kept of a model while the model itself is there, so that nothing is done twice."""
+    """What is kept of a model while the model itself is there; stacks and files are by role."""
 
     uuids: dict[Hashable, uuid.UUID] = field(default_factory=dict)
-    stacks: dict[Hashable, UnmergedStack] = field(default_factory=dict)
+    stacks: dict[str, tuple[tuple[Stamp, ...], UnmergedStack]] = field(default_factory=dict)
     files: dict[str, tuple[LoraFile, ...]] = field(default_factory=dict)
     seats: dict[str, Seat] = field(default_factory=dict)
+
+    def uuid_of(self, content: Hashable) -> uuid.UUID:
+        """The same for the same content, for the last 64 of them."""
+        self.uuids[content] = found = self.uuids.pop(content, None) or uuid.uuid4()
+        if len(self.uuids) > 64:
+            del self.uuids[next(iter(self.uuids))]
+        return found
 
 
 # By the patcher that came in. None of the values may lead back to it, or it would stay for ever.
 _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
-# How many stacks of a model are kept; their factors count as models, which ComfyUI evicts.
-_stacks = 2
-_uuids = 64
-
-
-def base_of(model: Any) -> tuple[str, bool]:
-    """What most of a model's weights are stored as, and whether that is a quantised form."""
-    sizes = Counter[tuple[str, bool]]()
-    for weight in model.model.parameters():
-        sizes[_form(weight)] += weight.numel()
-    return sizes.most_common(1)[0][0]
-
-
-def _form(weight: Any) -> tuple[str, bool]:
-    if is_gguf(weight):
-        return f"GGUF {getattr(weight.tensor_type, 'name', '')}".rstrip(), True
-    if isinstance(weight, QuantizedTensor):
-        return "quantised", True
-    return str(weight.dtype).removeprefix("torch."), weight.element_size() == 1
-
-
-def is_gguf(weight: Any) -> bool:
-    """Whether ComfyUI-GGUF keeps a weight quantised: it marks each with its `tensor_type`."""
-    # F32 and F16 are the two forms that it takes for plain tensors.
-    return getattr(weight, "tensor_type", None) not in (None, 0, 1)
-
-
-def mode_for(model: Any, mode: str, by_step: bool) -> tuple[str, str]:
-    """`merged` or `unmerged`: what `mode` (auto | merged | unmerged) means here, and why."""
-    form, quantised = base_of(model)
-    if mode == "merged" and form.startswith("GGUF"):
-        raise LoraError(
-            "merged is not possible on a GGUF model: its weights stay quantised, and merging would "
-            "round the LoRA away. Choose auto or unmerged."
-        )
-    if mode == "merged" and by_step:
-        raise LoraError("Strengths by step need LoRAs that stay unmerged. Choose auto or unmerged.")
-    if mode == "unmerged" or (mode == "auto" and (quantised or by_step)):
-        why = ", for strengths by step" if by_step and not quantised else ""
-        return "unmerged", f"unmerged over {form} weights{why}"
-    return "merged", f"merged into {form} weights"
 
 
 def patched(
-    model: Any,
-    role: str,
-    files: Sequence[tuple[LoraFile, Levels]],
-    mode: str = "auto",
-    strict: bool = True,
+    model: Any, role: str, files: Files, mode: str = "auto", strict: bool = True
 ) -> tuple[Any, str]:
     """A clone of `model` with each file at its strengths, in order, and the report of the pass.
 
@@ -97,24 +61,22 @@ def patched(
     moves no weight; unmerged, whatever the strengths. No file: the model itself comes back. Raises
     LoraError as `mode_for` and `match` do.
     """
-    if not files:
-        return model, report_text(role, "", [])
     by_step = any(len(levels) > 1 for _, levels in files)
-    merged, how = mode_for(model, mode, by_step)
-    weights = Weights(model, role)
-    matches = [match(weights, file, levels, strict) for file, levels in files]
+    merged, how = mode_for(model, mode, by_step) if files else (True, "")
+    kept = _kept.setdefault(model, _Kept())
+    kept.files[role] = tuple(file for file, _ in files)
+    if merged:
+        kept.stacks.pop(role, None)
+    weights = Weights(model)
+    matches = [match(weights, role, file, levels, strict) for file, levels in files]
     _log(role, matches)
     report = report_text(role, how, [each.report for each in matches])
     if not any(each.patches for each in matches):
         return model, report
-    kept = _kept.setdefault(model, _Kept())
-    kept.files[role] = tuple(file for file, _ in files)
     clone = model.clone()
-    clone.set_attachments("dualpass_files", tuple(str(file.path) for file, _ in files))
-    if merged == "merged":
-        _merge(clone, kept, files, _by_key(matches))
-        return clone, report
-    fixed = _leave_unmerged(clone, kept, role, files, _by_key(matches))
+    before = model.get_attachment("dualpass_files") or ()
+    clone.set_attachments("dualpass_files", (*before, *(str(file.path) for file, _ in files)))
+    fixed = _put(clone, kept, role, files, _by_key(matches), merged)
     if fixed and by_step:
         report += (
             f"\n    note: {fixed} weights can not change by step, and keep the first strength."
@@ -122,7 +84,7 @@ def patched(
     return clone, report
 
 
-def _log(role: str, matches: Sequence[Match]) -> None:
+def _log(role: str, matches: Iterable[Match]) -> None:
     for each in matches:
         log.info("[DualPass] %s: %s", role, each.report)
         for text in each.report.warnings:
@@ -137,56 +99,36 @@ def _by_key(matches: Sequence[Match]) -> dict[str, list[tuple[int, Any]]]:
     return by_key
 
 
-def _merge(
-    clone: Any, kept: _Kept, files: Sequence[tuple[LoraFile, Levels]], patches: Patches
-) -> None:
-    _add_merged(clone, files, patches)
-    identity = ("merged", *((file.stamp, levels) for file, levels in files))
-    clone.patches_uuid = _remembered(kept.uuids, _uuids, identity, uuid.uuid4)
+def _put(clone: Any, kept: _Kept, role: str, files: Files, patches: Patches, merged: bool) -> int:
+    """Put the patches on a clone; how many weights hold them at a strength that is fixed."""
+    if not merged and not kept.seats:
+        kept.seats |= {k: Seat(set(), []) for k, w in clone.model.named_parameters() if is_gguf(w)}
+    seats = {} if merged else kept.seats
+    objects = {key for key in patches if _is_object(clone, key, seats)}
+    live = {key for key in patches.keys() - objects if not merged and _can_live(clone, key, seats)}
+    fixed = patches.keys() - objects - live
+    _set_objects(clone, files, {key: patches[key] for key in objects})
+    if seats or fixed:
+        acting = sorted({index for key in fixed for index, _ in patches[key]})
+        content = ((files[index][0].stamp, files[index][1]) for index in acting)
+        content_id = (clone.patches_uuid, merged, bool(seats), *content)
+        clone.add_patches(seats)
+        _add_merged(clone, files, {key: patches[key] for key in fixed})
+        clone.patches_uuid = kept.uuid_of(content_id)
+    if live:
+        _add_live(clone, kept, role, files, {key: patches[key] for key in live})
+    return len(objects) + len(fixed)
 
 
-def _add_merged(clone: Any, files: Sequence[tuple[LoraFile, Levels]], patches: Patches) -> None:
-    """Give the clone the patches of each weight in order, as few calls as that allows."""
-    rounds: dict[tuple[int, float], dict[str, Any]] = {}
-    for key, each in patches.items():
-        shape = comfy.utils.get_attr(clone.model, key).shape
-        with_strengths = [(files[index][1][0], patch) for index, patch in each]
-        for position, (strength, patch) in enumerate(stacked(with_strengths, shape)):
-            rounds.setdefault((position, strength), {})[key] = patch
-    for (_, strength), adding in sorted(rounds.items(), key=lambda each: each[0][0]):
-        clone.add_patches(adding, strength)
+def _is_object(model: Any, key: str, seats: Mapping[str, Seat]) -> bool:
+    """Whether a weight can only be replaced: core's loading passes over what is in no leaf module.
 
-
-def _leave_unmerged(
-    clone: Any, kept: _Kept, role: str, files: Sequence[tuple[LoraFile, Levels]], patches: Patches
-) -> int:
-    """How many weights it had to merge all the same: their layers take no functions."""
-    if not kept.seats:
-        kept.seats |= {key: Seat(set(), []) for key in _gguf_keys(clone)}
-    live = {key: each for key, each in patches.items() if _can_live(clone, key, kept.seats)}
-    fixed = {key: each for key, each in patches.items() if key not in live}
-    stamps = tuple(file.stamp for file, _ in files)
-    if kept.seats or fixed:
-        clone.add_patches(kept.seats)
-        _add_merged(clone, files, fixed)
-        strengths = tuple(levels[0] for _, levels in files) if fixed else ()
-        identity = ("unmerged", *(stamps if fixed else ()), *strengths)
-        clone.patches_uuid = _remembered(kept.uuids, _uuids, identity, uuid.uuid4)
-    stack = _remembered(
-        kept.stacks,
-        _stacks,
-        stamps,
-        lambda: UnmergedStack(clone, live, len(files), kept.seats),
-    )
-    stack.add_to(clone)
-    by_step = ByStep(stack.live, [levels for _, levels in files], lambda: stack.check(role))
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, by_step)
-    clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, by_step.restart)
-    return len(fixed)
-
-
-def _gguf_keys(model: Any) -> list[str]:
-    return [key for key, weight in model.model.named_parameters() if is_gguf(weight)]
+    Such are Wan's modulations. ComfyUI-GGUF's plain vectors are replaced too: as patches they
+    would have the quantised weights moved for each new strength.
+    """
+    path, _, _ = key.rpartition(".")
+    inner = any(True for _ in comfy.utils.get_attr(model.model, path).children())
+    return inner or (bool(seats) and comfy.utils.get_attr(model.model, key).ndim == 1)
 
 
 def _can_live(model: Any, key: str, seats: Mapping[str, Seat]) -> bool:
@@ -201,10 +143,42 @@ def _can_live(model: Any, key: str, seats: Mapping[str, Seat]) -> bool:
     return name in ("weight", "bias") and hasattr(module, f"{name}_function")
 
 
-def _remembered(kept: dict[Hashable, _T], most: int, key: Hashable, make: Callable[[], _T]) -> _T:
-    """What is kept under a key, made where there is nothing; beyond `most` the oldest goes."""
-    value = kept.pop(key) if key in kept else make()
-    kept[key] = value
-    if len(kept) > most:
-        del kept[next(iter(kept))]
-    return value
+def _set_objects(clone: Any, files: Files, patches: Patches) -> None:
+    for key, each in patches.items():
+        old = _unpatched(clone, key)
+        value = torch.empty(old.shape, dtype=torch.float32, device=clone.load_device).copy_(old)
+        adding = [(files[index][1][0], patch, 1.0, None, None) for index, patch in each]
+        value = comfy.lora.calculate_weight(adding, value, key)
+        new = torch.nn.Parameter(value.to(old.dtype), requires_grad=False)
+        clone.add_object_patch(key, new)
+
+
+def _unpatched(model: Any, key: str) -> torch.Tensor:
+    """A weight as it is for this patcher, whatever clone of it is loaded now."""
+    if key in model.backup and key not in {*model.object_patches, *model.object_patches_backup}:
+        return torch.as_tensor(model.backup[key].weight)
+    return torch.as_tensor(model.get_model_object(key))
+
+
+def _add_merged(clone: Any, files: Files, patches: Patches) -> None:
+    """Give the clone the patches of each weight in order, in as few calls as that allows."""
+    rounds: dict[tuple[int, float], dict[str, Any]] = {}
+    for key, each in patches.items():
+        shape = comfy.utils.get_attr(clone.model, key).shape
+        with_strengths = [(files[index][1][0], patch) for index, patch in each]
+        for position, (strength, patch) in enumerate(stacked(with_strengths, shape)):
+            rounds.setdefault((position, strength), {})[key] = patch
+    for (_, strength), adding in sorted(rounds.items(), key=lambda each: each[0][0]):
+        clone.add_patches(adding, strength)
+
+
+def _add_live(clone: Any, kept: _Kept, role: str, files: Files, patches: Patches) -> None:
+    stamps = tuple(file.stamp for file, _ in files)
+    before, stack = kept.stacks.get(role, ((), None))
+    if stack is None or before != stamps:
+        stack = UnmergedStack(clone, role, patches, len(files), kept.seats)
+        kept.stacks[role] = (stamps, stack)
+    stack.add_to(clone)
+    by_step = ByStep(stack, [levels for _, levels in files])
+    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, by_step)
+    clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, by_step.restart)

@@ -97,7 +97,7 @@ class LoraFile:
 
 
 # While anything holds a file, it is not opened again: a file for both passes is read once.
-_open: WeakValueDictionary[Stamp, LoraFile] = WeakValueDictionary()
+_open: WeakValueDictionary[tuple[str, Stamp], LoraFile] = WeakValueDictionary()
 
 
 def open_file(name: str) -> LoraFile:
@@ -108,7 +108,7 @@ def open_file(name: str) -> LoraFile:
     path = Path(folder_paths.get_full_path_or_raise("loras", name))
     try:
         seen = _stamp(path)
-        file = _open.get(seen) or _read(name, path, seen)
+        file = _open.get((name, seen)) or _read(name, path, seen)
         if _stamp(path) != seen:
             raise LoraError(f"{path} was replaced while it was read. Run again.")
     except HeaderError as error:
@@ -118,7 +118,7 @@ def open_file(name: str) -> LoraFile:
         raise LoraError(
             f"{path} can not be read as safetensors ({error}). Get it again."
         ) from error
-    _open[seen] = file
+    _open[name, seen] = file
     return file
 
 
@@ -160,10 +160,11 @@ def _module(key: Key) -> str:
 
 def _peak(tensor: torch.Tensor) -> float:
     """The largest absolute value; NaN or infinite where one value is."""
-    if not tensor.numel() or not tensor.is_floating_point():
-        return 0.0 if not tensor.numel() else float(tensor.abs().max())
-    # torch finds no extremes of float8 values.
-    low, high = torch.aminmax(tensor.float() if tensor.element_size() == 1 else tensor)
+    if not tensor.numel():
+        return 0.0
+    # torch finds extremes of common floats only.
+    common = tensor.is_floating_point() and tensor.element_size() > 1
+    low, high = torch.aminmax(tensor if common else tensor.float())
     return max(abs(float(low)), abs(float(high))) if low == low else math.nan
 
 

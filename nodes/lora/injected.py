@@ -9,7 +9,7 @@ from typing import Any
 
 import comfy.utils
 import torch
-from comfy.model_patcher import ModelPatcher
+from comfy.model_patcher import CoreModelPatcher
 from comfy.patcher_extension import PatcherInjection
 from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter import WeightAdapterBase
@@ -53,11 +53,13 @@ class UnmergedStack:
     def __init__(
         self,
         model: Any,
+        role: str,
         patches: Mapping[str, Sequence[tuple[int, Any]]],
         count: int,
         seats: Mapping[str, Seat],
     ) -> None:
         self.live = Live(count, model.load_device)
+        self.role = role
         self.seats = seats
         self.weights = [
             UnmergedWeight(key, each, comfy.utils.get_attr(model.model, key).shape, self.live)
@@ -65,8 +67,7 @@ class UnmergedStack:
         ]
         pieces = (piece for weight in self.weights for piece in weight.pieces)
         factors = LoraFactors(piece.factors for piece in pieces if isinstance(piece, LowRank))
-        self._factors = ModelPatcher(factors, model.load_device, model.offload_device)
-        self._injection = PatcherInjection(self._inject, self._eject)
+        self._factors = CoreModelPatcher(factors, model.load_device, model.offload_device)
         self._checked = False
         self._said = ""
         self._owner = 0
@@ -74,11 +75,18 @@ class UnmergedStack:
 
     def add_to(self, model: Any) -> None:
         """Put the stack on a clone, after those that are there."""
-        model.set_injections(KEY, [*(model.get_injections(KEY) or []), self._injection])
+        injection = PatcherInjection(self._inject, self._eject)
+        model.set_injections(KEY, [*(model.get_injections(KEY) or []), injection])
         others = model.get_additional_models_with_key(KEY)
         model.set_additional_models(KEY, [*others, self._factors])
 
-    def check(self, role: str) -> None:
+    def restart(self) -> None:
+        """A new run begins."""
+        self._checked = False
+        for weight in self.weights:
+            weight.way = ""
+
+    def check(self) -> None:
         """After a model call: say once which way the layers went. Raises LoraError for none."""
         if self._checked:
             return
@@ -86,23 +94,22 @@ class UnmergedStack:
         ways = Counter(weight.way for weight in self.weights)
         if not ways["at use"] + ways["beside"]:
             raise LoraError(
-                f"No layer of the {role}-noise model used its unmerged LoRAs: another node runs "
-                "the model in a way of its own. Set mode to merged, or leave that node out."
+                f"No layer of the {self.role}-noise model used its unmerged LoRAs: another node "
+                "runs the model in a way of its own. Set mode to merged, or leave that node out."
             )
         text = f"{ways['at use']} weights get them at use, {ways['beside']} layers beside"
         if text != self._said:
-            log.info("[DualPass] %s, unmerged: %s", role, text)
+            log.info("[DualPass] %s, unmerged: %s", self.role, text)
         self._said = text
 
     def _inject(self, patcher: Any) -> None:
         # Of several clones that share this stack, the one loaded last has it.
         self._leave()
         self._owner = id(patcher)
-        self._checked = False
         # torch.compile does not see hooks that come and go; a list of functions it does.
-        hooked = _compiled not in patcher.model_options
+        hooked = not _is_compiled(patcher)
         for weight in self.weights:
-            weight.skipped, weight.way = False, ""
+            weight.skipped = False
             path, _, name = weight.key.rpartition(".")
             module, seat = comfy.utils.get_attr(patcher.model, path), self.seats.get(weight.key)
             # A function on a quantised weight would cost the layer its quantised product.
@@ -123,6 +130,12 @@ class UnmergedStack:
         while self._undo:
             self._undo.pop()()
         self._owner = 0
+
+
+def _is_compiled(patcher: Any) -> bool:
+    """Whether a model is compiled, as a whole or in parts that replace its own."""
+    parts = patcher.object_patches.values()
+    return _compiled in patcher.model_options or any(hasattr(part, "_orig_mod") for part in parts)
 
 
 def _removal(sitting: list[UnmergedWeight], weight: UnmergedWeight) -> Callable[[], None]:

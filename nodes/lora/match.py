@@ -32,9 +32,8 @@ class Match:
 class Weights:
     """The weights of a model, by the names that LoRA files have for them."""
 
-    def __init__(self, model: Any, role: str) -> None:
+    def __init__(self, model: Any) -> None:
         self.model = model.model
-        self.role = role
         self.keys: dict[str, str] = comfy.lora.model_lora_keys_unet(self.model, {})
         self.known = self.model.state_dict().keys()
         self.config: Mapping[str, Any] = self.model.model_config.unet_config
@@ -43,7 +42,7 @@ class Weights:
         return tuple(comfy.utils.get_attr(self.model, key).shape)
 
 
-def match(weights: Weights, file: LoraFile, levels: Levels, strict: bool) -> Match:
+def match(weights: Weights, role: str, file: LoraFile, levels: Levels, strict: bool) -> Match:
     """What of a file belongs to these weights.
 
     Raises LoraError for numbers that can not be meant, and, if `strict`, for a file of another
@@ -55,10 +54,10 @@ def match(weights: Weights, file: LoraFile, levels: Levels, strict: bool) -> Mat
     unfit = {k for k, p in patches.items() if not fits(p, weights.shape(k), sides.get(k))}
     kept = {key: patch for key, patch in patches.items() if key not in unfit}
     report = _report(weights, file, levels, kept, unfit)
-    faults = [f"{file.name} {fault}" for fault in _faults(weights, file, report)]
+    faults = [f"{file.name} {fault}" for fault in _faults(weights, role, file, report)]
     if faults and strict:
         raise LoraError(f"{faults[0]} To run all the same, switch strict off.")
-    texts = (*(f"warning: {fault}" for fault in faults), *_doubts(weights, file, report))
+    texts = (*(f"warning: {fault}" for fault in faults), *_doubts(weights, role, file, report))
     return Match(kept, replace(report, warnings=texts))
 
 
@@ -108,9 +107,9 @@ def _keys(weights: Weights, name: str) -> set[str]:
     return {key, f"{key.removesuffix('.weight')}.bias"} if key else set()
 
 
-def _faults(weights: Weights, file: LoraFile, report: FileReport) -> Iterator[str]:
+def _faults(weights: Weights, role: str, file: LoraFile, report: FileReport) -> Iterator[str]:
     """What makes a file the wrong one for this model, worst first."""
-    model = f"the {weights.role}-noise model"
+    model = f"the {role}-noise model"
     if not file.told.made_for:
         told = " ".join(file.told.problems)
         yield f"is put on {model}, and is not for Wan. {told} Choose a LoRA for this model."
@@ -129,11 +128,11 @@ def _faults(weights: Weights, file: LoraFile, report: FileReport) -> Iterator[st
         )
 
 
-def _doubts(weights: Weights, file: LoraFile, report: FileReport) -> Iterator[str]:
+def _doubts(weights: Weights, role: str, file: LoraFile, report: FileReport) -> Iterator[str]:
     """What to know of a file that runs."""
     said = file.told.role
-    if {said, weights.role} == {"high", "low"}:
-        yield f"warning: its name says {said}, and it is on the {weights.role} pass. Is that meant?"
+    if {said, role} == {"high", "low"}:
+        yield f"warning: its name says {said}, and it is on the {role} pass. Is that meant?"
     if report.idle and report.idle == report.matched:
         yield "warning: it changes nothing, its factors are zero. Get it again, or leave it out."
     if file.told.layout and file.told.layout[0].startswith("lora_unet") and not file.told.alphas:

@@ -111,11 +111,16 @@ class UnmergedWeight:
         return weight
 
     def _with(self, weight: torch.Tensor, file: int, patch: Any) -> torch.Tensor:
-        strength = self.live.values[file]
+        compiling = torch.compiler.is_compiling()
+        strength = 1.0 if compiling else self.live.values[file]
         if not strength:
             return weight
         patches = [(strength, patch, 1.0, None, None)]
-        return comfy.lora.calculate_weight(patches, weight.clone(), self.key, weight.dtype)
+        changed = comfy.lora.calculate_weight(patches, weight.clone(), self.key, weight.dtype)
+        # For compiled code a number would be part of the code; all patches are linear in it.
+        return (
+            torch.lerp(weight, changed, self.live.tensor[file].to(weight)) if compiling else changed
+        )
 
     def attach(
         self,

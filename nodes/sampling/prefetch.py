@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -21,15 +21,22 @@ MARGIN = 2 * 2**30
 
 
 class AnsweringAhead(Answering):
-    """An expert's share of a run, during which `files`, those of the next expert, are read."""
+    """An expert's share of a run, during which `files`, those of the next expert, are read.
 
-    def __init__(self, run: SharedRun, down_to: float, files: Sequence[str]) -> None:
+    `in_memory` tells how many bytes of this expert are not on the card.
+    """
+
+    def __init__(
+        self, run: SharedRun, down_to: float, files: Sequence[str], in_memory: Callable[[], int]
+    ) -> None:
         super().__init__(run, down_to)
         self.files = files
+        self.in_memory = in_memory
 
     def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        # ComfyUI has loaded this expert by now: the disk is free.
-        with reading_ahead(self.files):
+        # ComfyUI has loaded this expert by now: the disk is free. What of it is not on the card is
+        # read from memory in each step, and must stay there.
+        with reading_ahead(self.files, MARGIN + self.in_memory()):
             return super().sample(*args, **kwargs)
 
 
@@ -42,6 +49,11 @@ def unread_files(model: Any, before: Any) -> tuple[str, ...]:
         return ()
     files = (*(model.get_attachment("dualpass_files") or ()), file_of(model))
     return tuple(filter(None, files))
+
+
+def offloaded(model: Any) -> int:
+    """How many bytes of a model are not on its device."""
+    return max(0, int(model.model_size() - model.loaded_size()))
 
 
 @contextlib.contextmanager

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +16,30 @@ import torch
 from rig.tiny_models import FILES
 
 Weights = dict[str, torch.Tensor]
-Factors = Mapping[str, tuple[torch.Tensor, torch.Tensor]]
 
 
-def load(handle: str, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A tiny expert as core's loader gives it, with weights of `dtype`."""
+def load(handle: str, dtype: torch.dtype | None = torch.bfloat16) -> Any:
+    """A tiny expert as its loader gives it; with weights of `dtype`, or with those of the file."""
     import comfy.sd
 
     path = Path(os.environ["DUALPASS_MODELS"], "models", FILES[handle])
-    return comfy.sd.load_diffusion_model(str(path), model_options={"dtype": dtype})
+    if path.suffix == ".gguf":
+        return gguf_pack().UnetLoaderGGUF().load_unet(path.name)[0]
+    options = {"dtype": dtype} if dtype else {}
+    return comfy.sd.load_diffusion_model(str(path), model_options=options)
+
+
+@cache
+def gguf_pack() -> Any:
+    """The nodes of ComfyUI-GGUF, from the checkout that COMFYUI_GGUF_DIR names."""
+    folder = Path(os.environ["COMFYUI_GGUF_DIR"])
+    spec = importlib.util.spec_from_file_location(
+        "comfyui_gguf", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    assert spec and spec.loader
+    sys.modules["comfyui_gguf"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["comfyui_gguf"])
+    return importlib.import_module("comfyui_gguf.nodes")
 
 
 def call(
@@ -67,13 +86,3 @@ def run(model: Any, sigmas: Sequence[float], size: int = 8) -> list[torch.Tensor
 def weights_of(model: Any) -> Weights:
     """A copy of every weight."""
     return {key: value.clone() for key, value in model.model.state_dict().items()}
-
-
-def with_weights(model: Any, change: Callable[[str, torch.Tensor], torch.Tensor]) -> Any:
-    """A clone whose weights are set to `change(key, weight)`, by core's own `set` patch."""
-    changed = {
-        key: ("set", (change(key, weight),)) for key, weight in model.model.state_dict().items()
-    }
-    clone = model.clone()
-    clone.add_patches(changed)
-    return clone

@@ -206,7 +206,8 @@ def test_the_weights_are_the_same_bytes_afterwards(ending: type[BaseException] |
     assert torch.equal(experts.call(model), plain)
     after = experts.weights_of(model)
     assert all(torch.equal(before[key], after[key]) for key in before)
-    assert not any(module._forward_hooks for module in model.model.modules())
+    for module in model.model.modules():
+        assert not module._forward_hooks and not getattr(module, "weight_function", [])
 
 
 def test_a_new_strength_or_stack_moves_no_weight() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rig.bench_figure import HEADER, Figure, at_most
+from rig.bench_gpu import gpu
 from rig.bench_load import route_load
 from rig.bench_lora import loras
 from rig.bench_lora_figure import Line
@@ -53,7 +54,7 @@ def main() -> None:
     asked, started = arguments(), time.monotonic()
     print(f"{loads()}\n{HEADER}", flush=True)
     lines: list[Line] = []
-    for bench in BENCHES:
+    for bench in (gpu,) if asked.gpu else BENCHES:
         if asked.only in (None, bench.__name__):
             lines.extend(printed(bench))
     print(f"{loads()}, {time.monotonic() - started:.0f} s in all")
@@ -65,6 +66,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench")
+    parser.add_argument("--gpu", action="store_true", help="LoRAs of 14B on a card of 80 GB only")
     parser.add_argument("--only", choices=[bench.__name__ for bench in BENCHES])
     parser.add_argument("--table", type=Path, help="write all figures as Markdown")
     parser.add_argument("--plot", type=Path, help="write the ratios to the peers as SVG")

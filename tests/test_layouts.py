@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from test_header import BAD
 
 from rig import experts
 from rig.lora_builders import OUTER
@@ -89,6 +91,22 @@ def test_a_layout_gives_the_same_beside_the_weights(
     assert (merged - plain).abs().max() > 1e-3 * plain.abs().max()
     tolerance = 1e-4 if layout in DORA else 1e-5
     assert (beside - merged).abs().max() < tolerance * merged.abs().max()
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_malformed_file_does_not_come_to_comfyuis_reader(kind: str, folder: Path) -> None:
+    (folder / NAME).write_bytes(BAD[kind][1])
+    with pytest.raises(LoraError, match=f"{NAME} .*{re.escape(str(folder))}"):
+        open_file(NAME)
+
+
+@pytest.mark.parametrize("dtype", (torch.bool, torch.uint16, torch.int64))
+def test_a_tensor_of_another_kind_is_refused_with_the_name(dtype: Any, folder: Path) -> None:
+    key = "diffusion_model.blocks.0.self_attn.q"
+    factors = {f"{key}.lora_up.weight": torch.ones(128, 4, dtype=dtype)}
+    write(folder / NAME, (factors | {f"{key}.lora_down.weight": torch.ones(4, 128)}, None))
+    with pytest.raises(LoraError, match=NAME):
+        open_file(NAME)
 
 
 @pytest.mark.parametrize("mode", ("merged", "unmerged"))

@@ -198,6 +198,19 @@ def test_the_log_has_one_line_for_each_file_and_pass(server: Server, lines: Any)
     assert "lora key not loaded" not in lines()
 
 
+def test_the_log_says_once_which_way_the_layers_went(server: Server, lines: Any) -> None:
+    for strength in (0.41, 0.42, 0.43):
+        graph, at = scene()
+        at = routed(graph, at, f"svi-v2-pro@{strength}", mode="unmerged")
+        graph.add("PreviewAny", source=dual(graph, at, **FOUR_STEPS)[0])
+        server.run(graph)
+    told = [line for line in lines().splitlines() if "weights get them at use" in line]
+    assert [line.partition("[DualPass] ")[2] for line in told] == [
+        f"{role}, unmerged: 0 weights get them at use, 20 layers beside"
+        for role in ("high", "low")
+    ]
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc of Linux")
 def test_a_hundred_prompts_leave_nothing_behind() -> None:
     """Four stacks in rotation, two of them unmerged, every tenth prompt failing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,8 +47,8 @@ def recent(server: Server) -> None:
         pytest.skip("the example workflow is that of a newer ComfyUI")
 
 
-def workflow() -> Any:
-    return json.loads((FOLDER / NAME).read_text(encoding="utf-8"))
+def workflow(name: str = NAME) -> Any:
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
 def fit(page: Page) -> None:
@@ -82,19 +83,20 @@ def disabled(page: Page, node_id: str) -> set[str]:
     return {name for name, value in widgets(page, node_id, "disabled").items() if value}
 
 
-def test_the_example_opens_clean_and_its_api_form_is_the_shipped_one(
-    page: Page, shot: Shot
+@pytest.mark.parametrize("name", [path.name for path in sorted(FOLDER.glob("*.json"))])
+def test_an_example_opens_clean_and_its_api_form_is_the_shipped_one(
+    page: Page, shot: Shot, name: str
 ) -> None:
     """DUALPASS_UPDATE=1 writes the API form anew, from the page's own conversion."""
-    load(page, workflow())
-    example, opened = workflow(), saved(page)
+    load(page, workflow(name))
+    example, opened = workflow(name), saved(page)
     known = page.evaluate("Object.keys(LiteGraph.registered_node_types)")
     assert {node["type"] for node in example["nodes"]} <= set(known)
     assert widget_values(opened) == widget_values(example)
     assert opened["links"] == example["links"]
-    shot("example")
+    shot(Path(name).stem)
     api = json.dumps(prompt(page), indent=2) + "\n"
-    path = FOLDER / "api" / NAME
+    path = FOLDER / "api" / name
     if os.environ.get("DUALPASS_UPDATE"):
         path.write_text(api, encoding="utf-8")
     assert path.read_text(encoding="utf-8") == api

@@ -16,6 +16,7 @@ if not os.environ.get("DUALPASS_COMFYUI"):
     pytest.skip("needs a real ComfyUI: run `python3 dev.py test`", allow_module_level=True)
 
 import torch
+from comfyui_version import __version__
 
 from rig.bench_gpu_size import upload_bytes
 
@@ -23,7 +24,7 @@ from rig.bench_gpu_size import upload_bytes
 def bench(env: Mapping[str, str]) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "rig.bench", "--gpu"],
-        cwd=ROOT / "tests", env={**os.environ, **env}, capture_output=True, text=True, timeout=200,
+        cwd=ROOT / "tests", env={**os.environ, **env}, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,6 +38,7 @@ def test_without_a_card_every_row_is_skipped_by_name() -> None:
         assert all(row in said for row in part.rows)
 
 
+@pytest.mark.skipif(__version__.startswith("0.18"), reason="the peers are those of 0.30")
 def test_every_row_runs_tiny_on_the_cpu() -> None:
     has_gguf = bool(os.environ.get("COMFYUI_GGUF_DIR"))
     said = bench({DEVICE: "cpu"})

@@ -18,7 +18,7 @@ NODES = {
     ),
     "DualPassLoraRouter": (
         ["model_high", "model_low"],
-        ["pairs", "mode"],
+        ["pairs", "mode", "strict"],
         ["MODEL", "MODEL", "STRING"],
     ),
     "SVIProDualSampler": (

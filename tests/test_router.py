@@ -206,8 +206,7 @@ def test_the_log_says_once_which_way_the_layers_went(server: Server, lines: Any)
         server.run(graph)
     told = [line for line in lines().splitlines() if "weights get them at use" in line]
     assert [line.partition("[DualPass] ")[2] for line in told] == [
-        f"{role}, unmerged: 0 weights get them at use, 20 layers beside"
-        for role in ("high", "low")
+        f"{role}, unmerged: 0 weights get them at use, 20 layers beside" for role in ("high", "low")
     ]
 
 
@@ -253,7 +252,7 @@ def prompt(server: Server, count: int) -> None:
 def held(server: Server, seed: int) -> dict[str, int]:
     """What the server's process holds: tensors, open files, threads, and memory in bytes."""
     graph, at = scene()
-    graph.add("ProbeState", "state", model=at["high"], after=at["latent"], nonce=seed)
+    graph.add("ProbeState", "state", model=at["high"], after=at["latent"], nonce=seed, count=True)
     tensors = server.run(graph)["outputs"]["state"]["tensors"][0]
     folder = Path("/proc", str(server.process.pid))
     lines = (folder / "status").read_text().splitlines()

@@ -80,14 +80,20 @@ class ProbeState:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         models = {"model": ("MODEL",), "after": ANY}
-        return {"required": models, "optional": {"nonce": ("INT", {"max": 2**63})}}
+        options = {"nonce": ("INT", {"max": 2**63}), "count": ("BOOLEAN", {})}
+        return {"required": models, "optional": options}
 
-    def read(self, model: Any, after: dict[str, Any], nonce: int = 0) -> dict[str, Any]:
+    def read(
+        self, model: Any, after: dict[str, Any], nonce: int = 0, count: bool = False
+    ) -> dict[str, Any]:
         shift = model.get_model_object("model_sampling").shift
         keys = sorted(after)
         ours = [thread for thread in threading.enumerate() if "dualpass" in thread.name]
-        gc.collect()
-        tensors = sum(isinstance(each, torch.Tensor) for each in gc.get_objects())
+        # Only where asked: after a failed run, core 0.18 then collects at each load.
+        if count:
+            gc.collect()
+        objects = gc.get_objects() if count else ()
+        tensors = sum(isinstance(each, torch.Tensor) for each in objects)
         counts = {"shift": shift, "patches": len(model.patches), "threads": len(ours)}
         counts |= {"tensors": tensors, "uuid": str(model.patches_uuid)}
         return {"ui": {name: [count] for name, count in counts.items()} | {"latent": keys}}

@@ -67,6 +67,8 @@ def patched(
     kept.files[role] = tuple(file for file, _ in files)
     if merged:
         kept.stacks.pop(role, None)
+    if not files:
+        return model, report_text(role, how, [])
     weights = Weights(model)
     matches = [match(weights, role, file, levels, strict) for file, levels in files]
     _log(role, matches)

@@ -44,16 +44,19 @@ _said_alpha = re.compile(r'(?:lora_alpha|ss_network_alpha)"?\s*[:=]\s*"?(\d+(?:\
 def examine(path: Path) -> Diagnosis:
     """What a file is, however broken. Reads its header and its alphas, never a weight."""
     try:
-        return diagnose(path, read_header(path))
+        header = read_header(path)
+        return diagnose(path, header, find_modules(header))
     except HeaderError as error:
         return Diagnosis(path.name, (str(error),))
     except OSError as error:
         return Diagnosis(path.name, (f"{path.name} cannot be read ({error.strerror}).",))
 
 
-def diagnose(path: Path, header: Header) -> Diagnosis:
-    """What a file is that has this sound header. Raises OSError where its alphas cannot be read."""
-    modules = find_modules(header)
+def diagnose(path: Path, header: Header, modules: Sequence[Module]) -> Diagnosis:
+    """What a file is that has this sound header, with these modules.
+
+    Raises OSError where its alphas cannot be read.
+    """
     adapters = [module for module in modules if module.kind or _differences(module)]
     known = [module for module in adapters if module.key.known]
     if len(known) > len(adapters) / 2:

@@ -124,7 +124,8 @@ def open_file(name: str) -> LoraFile:
 
 def _read(name: str, path: Path, seen: Stamp) -> LoraFile:
     header = read_header(path)
-    told = diagnose(path, header)
+    found = find_modules(header)
+    told = diagnose(path, header, found)
     if told.made_for and told.problems:
         raise LoraError(f"{name} can not be used. {' '.join(told.problems)} Get it again.")
     raw = comfy.utils.load_torch_file(str(path), safe_load=True)
@@ -149,7 +150,7 @@ def _read(name: str, path: Path, seen: Stamp) -> LoraFile:
         metadata=header.metadata,
         modules=frozenset(module for module, _ in keys.values()),
         idle=_idle((*keys[key], peak) for key, peak in peaks.items()),
-        sides={_module(each.key): each.sides for each in find_modules(header) if each.sides},
+        sides={_module(each.key): each.sides for each in found if each.sides},
         told=told,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import comfy.model_management
@@ -21,23 +21,17 @@ MARGIN = 2 * 2**30
 
 
 class AnsweringAhead(Answering):
-    """An expert's share of a run, during which `files`, those of the next expert, are read.
+    """An expert's share of a run, during which `files`, those of the next expert, are read."""
 
-    `in_memory` tells how many bytes of this expert are not on the card.
-    """
-
-    def __init__(
-        self, run: SharedRun, down_to: float, files: Sequence[str], in_memory: Callable[[], int]
-    ) -> None:
+    def __init__(self, run: SharedRun, down_to: float, files: Sequence[str]) -> None:
         super().__init__(run, down_to)
         self.files = files
-        self.in_memory = in_memory
 
-    def sample(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def sample(self, model_wrap: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         # ComfyUI has loaded this expert by now: the disk is free. What of it is not on the card is
         # read from memory in each step, and must stay there.
-        with reading_ahead(self.files, MARGIN + self.in_memory()):
-            return super().sample(*args, **kwargs)
+        with reading_ahead(self.files, MARGIN + _offloaded(model_wrap.model_patcher)):
+            return super().sample(model_wrap, *args, **kwargs)
 
 
 def unread_files(model: Any, before: Any) -> tuple[str, ...]:
@@ -51,7 +45,7 @@ def unread_files(model: Any, before: Any) -> tuple[str, ...]:
     return tuple(filter(None, files))
 
 
-def offloaded(model: Any) -> int:
+def _offloaded(model: Any) -> int:
     """How many bytes of a model are not on its device."""
     return max(0, int(model.model_size() - model.loaded_size()))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -15,7 +14,7 @@ import latent_preview
 import torch
 
 from .experts import SharedRun
-from .prefetch import AnsweringAhead, offloaded, unread_files
+from .prefetch import AnsweringAhead, unread_files
 from .schedule import (
     Plan,
     PlanError,
@@ -139,9 +138,7 @@ def _sampled(
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 # Only the high expert has one after it; below its `down_to` that one answers.
                 files = unread_files(scene.model_low, scene.model_high) if down_to else ()
-                guider = scene.guider(role, plan)
-                in_memory = partial(offloaded, guider.model_patcher)
-                answering = AnsweringAhead(run, down_to, files, in_memory)
+                answering, guider = AnsweringAhead(run, down_to, files), scene.guider(role, plan)
                 out = guider.sample(noise, samples, answering, sigmas, **options)
     kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
     return kept | {"samples": _at_rest(out)}

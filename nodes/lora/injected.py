@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import comfy.utils
@@ -120,7 +121,7 @@ class UnmergedStack:
             self._undo.append(undo)
             if seat:
                 seat.weights.append(weight)
-                self._undo.append(_removal(seat.weights, weight))
+                self._undo.append(partial(seat.weights.remove, weight))
 
     def _eject(self, patcher: Any) -> None:
         if self._owner == id(patcher):
@@ -136,7 +137,3 @@ def _is_compiled(patcher: Any) -> bool:
     """Whether a model is compiled, as a whole or in parts that replace its own."""
     parts = patcher.object_patches.values()
     return _compiled in patcher.model_options or any(hasattr(part, "_orig_mod") for part in parts)
-
-
-def _removal(sitting: list[UnmergedWeight], weight: UnmergedWeight) -> Callable[[], None]:
-    return lambda: sitting.remove(weight)

@@ -51,6 +51,12 @@ class DualPassLoraRouter(io.ComfyNode):
                 io.Model.Output("model_high", display_name="model_high"),
                 io.Model.Output("model_low", display_name="model_low"),
                 io.String.Output("report", display_name="report"),
+                io.Model.Output(
+                    "model_first",
+                    display_name="model_first",
+                    tooltip="The high-noise expert without its accelerators, for first steps of "
+                    "more motion.",
+                ),
             ],
             **SHOWS_TEXT,
         )
@@ -69,11 +75,17 @@ class DualPassLoraRouter(io.ComfyNode):
         files_high, files_low = _files(pairs, "high"), _files(pairs, "low")
         high, text_high = patched(model_high, "high", files_high, mode, strict)
         low, text_low = patched(model_low, "low", files_low, mode, strict)
+        slow = tuple(choice for choice in pairs if choice.pair.kind != "accelerator")
+        first = high
+        if slow != pairs:
+            # Its files are among those that were just logged.
+            files_first = _files(slow, "high")
+            first, _ = patched(model_high, "first", files_first, mode, strict, logged=False)
         lines = [text_high, text_low, *warnings(pairs), *doubts(model_high, model_low)]
         if ", unmerged over " in text_high + text_low:
             lines.append("note: ModelSave and model merging leave unmerged LoRAs out.")
         report = "\n".join(lines)
-        return io.NodeOutput(high, low, report, ui={"text": [report]})
+        return io.NodeOutput(high, low, report, first, ui={"text": [report]})
 
 
 def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Levels]]:

@@ -216,7 +216,7 @@ def test_a_new_strength_or_stack_moves_no_weight() -> None:
     experts.call(first)
     loads = []
     first.add_callback("on_load_after", lambda *_: loads.append("first"))
-    moved = stack_of(first)._factors.model[0][0].data_ptr()
+    moved = stack_of(first).factors.model[0][0].data_ptr()
     second = routed(model, (ONE[0], 0.25), TWO)
     second.add_callback("on_load_after", lambda *_: loads.append("second"))
     assert first.patches_uuid == second.patches_uuid == model.patches_uuid
@@ -226,7 +226,7 @@ def test_a_new_strength_or_stack_moves_no_weight() -> None:
     third.add_callback("on_load_after", lambda *_: loads.append("third"))
     other = experts.call(third)
     assert loads == []
-    assert stack_of(second)._factors.model[0][0].data_ptr() == moved
+    assert stack_of(second).factors.model[0][0].data_ptr() == moved
     merged = routed(model, (ONE[0], 0.25), TWO, mode="merged")
     assert near(result, experts.call(merged), 1e-5)
     assert near(other, experts.call(routed(model, THREE, mode="merged")), 1e-5)

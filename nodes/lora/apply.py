@@ -12,17 +12,15 @@ from weakref import WeakKeyDictionary
 import comfy.lora
 import comfy.utils
 import torch
-from comfy.patcher_extension import CallbacksMP, WrappersMP
 from comfy.quant_ops import QuantizedTensor
 
 from ...catalog.stacks import Levels
 from .files import LoraFile, Stamp
-from .injected import KEY, Seat, UnmergedStack
+from .injected import Placed, Seat, UnmergedStack
 from .match import Match, Weights, match
 from .mode import is_gguf, mode_for
 from .report import report_text
 from .stack import stacked
-from .strengths import ByStep
 
 log = logging.getLogger("dualpass")
 
@@ -36,9 +34,10 @@ class _Kept:
     """What is kept of a model while the model itself is there; stacks and files are by role."""
 
     uuids: dict[Hashable, uuid.UUID] = field(default_factory=dict)
-    stacks: dict[str, tuple[tuple[Stamp, ...], UnmergedStack]] = field(default_factory=dict)
+    stacks: dict[str, tuple[tuple[Stamp, ...], Placed]] = field(default_factory=dict)
     files: dict[str, tuple[LoraFile, ...]] = field(default_factory=dict)
     seats: dict[str, Seat] = field(default_factory=dict)
+    objects: dict[str, tuple[Hashable, dict[str, Any]]] = field(default_factory=dict)
 
     def uuid_of(self, content: Hashable) -> uuid.UUID:
         """The same for the same content, for the last 64 of them."""
@@ -53,7 +52,12 @@ _kept: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
 
 
 def patched(
-    model: Any, role: str, files: Files, mode: str = "auto", strict: bool = True
+    model: Any,
+    role: str,
+    files: Files,
+    mode: str = "auto",
+    strict: bool = True,
+    logged: bool = True,
 ) -> tuple[Any, str]:
     """A clone of `model` with each file at its strengths, in order, and the report of the pass.
 
@@ -68,10 +72,12 @@ def patched(
     if merged:
         kept.stacks.pop(role, None)
     if not files:
+        kept.objects.pop(role, None)
         return model, report_text(role, how, [])
     weights = Weights(model)
     matches = [match(weights, role, file, levels, strict) for file, levels in files]
-    _log(role, matches)
+    if logged:
+        _log(role, matches)
     report = report_text(role, how, [each.report for each in matches])
     if not any(each.patches for each in matches):
         return model, report
@@ -109,7 +115,7 @@ def _put(clone: Any, kept: _Kept, role: str, files: Files, patches: Patches, mer
     objects = {key for key in patches if _is_object(clone, key, seats)}
     live = {key for key in patches.keys() - objects if not merged and _can_live(clone, key, seats)}
     fixed = patches.keys() - objects - live
-    _set_objects(clone, files, {key: patches[key] for key in objects})
+    _set_objects(clone, kept, role, files, {key: patches[key] for key in objects})
     if seats or fixed:
         acting = sorted({index for key in fixed for index, _ in patches[key]})
         content = ((files[index][0].stamp, files[index][1]) for index in acting)
@@ -145,14 +151,24 @@ def _can_live(model: Any, key: str, seats: Mapping[str, Seat]) -> bool:
     return name in ("weight", "bias") and hasattr(module, f"{name}_function")
 
 
-def _set_objects(clone: Any, files: Files, patches: Patches) -> None:
-    for key, each in patches.items():
-        old = _unpatched(clone, key)
-        value = torch.empty(old.shape, dtype=torch.float32, device=clone.load_device).copy_(old)
-        adding = [(files[index][1][0], patch, 1.0, None, None) for index, patch in each]
-        value = comfy.lora.calculate_weight(adding, value, key)
-        new = torch.nn.Parameter(value.to(old.dtype), requires_grad=False)
-        clone.add_object_patch(key, new)
+def _set_objects(clone: Any, kept: _Kept, role: str, files: Files, patches: Patches) -> None:
+    # The same objects for the same files: by them the sampler sees that a model is as it was.
+    content = (*patches, *((file.stamp, levels[0]) for file, levels in files))
+    before, objects = kept.objects.get(role, ((), {}))
+    if before != content:
+        objects = {key: _replaced(clone, files, key, each) for key, each in patches.items()}
+        kept.objects[role] = (content, objects)
+    for key, value in objects.items():
+        clone.add_object_patch(key, value)
+
+
+def _replaced(clone: Any, files: Files, key: str, each: Sequence[tuple[int, Any]]) -> Any:
+    """A weight with its patches, as an object that stands in its place."""
+    old = _unpatched(clone, key)
+    value = torch.empty(old.shape, dtype=torch.float32, device=clone.load_device).copy_(old)
+    adding = [(files[index][1][0], patch, 1.0, None, None) for index, patch in each]
+    value = comfy.lora.calculate_weight(adding, value, key)
+    return torch.nn.Parameter(value.to(old.dtype), requires_grad=False)
 
 
 def _unpatched(model: Any, key: str) -> torch.Tensor:
@@ -176,11 +192,8 @@ def _add_merged(clone: Any, files: Files, patches: Patches) -> None:
 
 def _add_live(clone: Any, kept: _Kept, role: str, files: Files, patches: Patches) -> None:
     stamps = tuple(file.stamp for file, _ in files)
-    before, stack = kept.stacks.get(role, ((), None))
-    if stack is None or before != stamps:
-        stack = UnmergedStack(clone, role, patches, len(files), kept.seats)
-        kept.stacks[role] = (stamps, stack)
-    stack.add_to(clone)
-    by_step = ByStep(stack, [levels for _, levels in files])
-    clone.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, by_step)
-    clone.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, by_step.restart)
+    before, placed = kept.stacks.get(role, ((), None))
+    if placed is None or before != stamps:
+        placed = Placed(UnmergedStack(clone, role, patches, len(files), kept.seats))
+        kept.stacks[role] = (stamps, placed)
+    placed.add_to(clone, tuple(levels for _, levels in files))

@@ -11,12 +11,13 @@ from typing import Any
 import comfy.utils
 import torch
 from comfy.model_patcher import CoreModelPatcher
-from comfy.patcher_extension import PatcherInjection
+from comfy.patcher_extension import CallbacksMP, PatcherInjection, WrappersMP
 from comfy.quant_ops import QuantizedTensor
 from comfy.weight_adapter import WeightAdapterBase
 
+from ...catalog.stacks import Levels
 from .files import LoraError
-from .strengths import Live
+from .strengths import ByStep, Live
 from .unmerged import LowRank, UnmergedWeight
 
 log = logging.getLogger("dualpass")
@@ -68,18 +69,11 @@ class UnmergedStack:
         ]
         pieces = (piece for weight in self.weights for piece in weight.pieces)
         factors = LoraFactors(piece.factors for piece in pieces if isinstance(piece, LowRank))
-        self._factors = CoreModelPatcher(factors, model.load_device, model.offload_device)
+        self.factors = CoreModelPatcher(factors, model.load_device, model.offload_device)
         self._checked = False
         self._said = ""
         self._owner = 0
         self._undo: list[Callable[[], None]] = []
-
-    def add_to(self, model: Any) -> None:
-        """Put the stack on a clone, after those that are there."""
-        injection = PatcherInjection(self._inject, self._eject)
-        model.set_injections(KEY, [*(model.get_injections(KEY) or []), injection])
-        others = model.get_additional_models_with_key(KEY)
-        model.set_additional_models(KEY, [*others, self._factors])
 
     def restart(self) -> None:
         """A new run begins."""
@@ -103,7 +97,8 @@ class UnmergedStack:
             log.info("[DualPass] %s, unmerged: %s", self.role, text)
         self._said = text
 
-    def _inject(self, patcher: Any) -> None:
+    def inject(self, patcher: Any) -> None:
+        """The model is loaded: the stack takes its place."""
         # Of several clones that share this stack, the one loaded last has it.
         self._leave()
         self._owner = id(patcher)
@@ -123,7 +118,8 @@ class UnmergedStack:
                 seat.weights.append(weight)
                 self._undo.append(partial(seat.weights.remove, weight))
 
-    def _eject(self, patcher: Any) -> None:
+    def eject(self, patcher: Any) -> None:
+        """The model is unloaded: the stack leaves."""
         if self._owner == id(patcher):
             self._leave()
 
@@ -131,6 +127,35 @@ class UnmergedStack:
         while self._undo:
             self._undo.pop()()
         self._owner = 0
+
+
+class Placed:
+    """A stack with what puts it on clones: the same objects each time for the same strengths.
+
+    By them the sampler sees that a model is as it was. Held apart from the stack, which would
+    otherwise hold itself.
+    """
+
+    def __init__(self, stack: UnmergedStack) -> None:
+        self.stack = stack
+        self._injection = PatcherInjection(stack.inject, stack.eject)
+        self._at: dict[tuple[Levels, ...], ByStep] = {}
+
+    def add_to(self, model: Any, levels: tuple[Levels, ...]) -> None:
+        """Put the stack on a clone, after those that are there, at these strengths."""
+        model.set_injections(KEY, [*(model.get_injections(KEY) or []), self._injection])
+        others = model.get_additional_models_with_key(KEY)
+        model.set_additional_models(KEY, [*others, self.stack.factors])
+        by_step = self._by_step(levels)
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, KEY, by_step)
+        model.add_callback_with_key(CallbacksMP.ON_PRE_RUN, KEY, by_step.restart)
+
+    def _by_step(self, levels: tuple[Levels, ...]) -> ByStep:
+        """The same for the same levels, for the last 16 of them."""
+        self._at[levels] = by_step = self._at.pop(levels, None) or ByStep(self.stack, levels)
+        if len(self._at) > 16:
+            del self._at[next(iter(self._at))]
+        return by_step
 
 
 def _is_compiled(patcher: Any) -> bool:

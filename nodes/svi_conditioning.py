@@ -1,0 +1,93 @@
+"""SVIProConditioning: what SVI 2.0 Pro makes a clip from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ._api import io
+from .sampling.svi import SviError, latent_format_of, svi_concat, svi_conditioned
+
+
+class SVIProConditioning(io.ComfyNode):
+    """Anchor, motion of the clip before, padding and end frame, as SVI 2.0 Pro was trained."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SVIProConditioning",
+            display_name="DualPass SVI Conditioning",
+            category="DualPass",
+            description="Conditions a clip on an anchor image and on the motion of the clip before "
+            "it, as SVI 2.0 Pro was trained, so that clips go on without a seam.",
+            search_aliases=["svi pro", "stable video infinity", "image to video", "extend video"],
+            inputs=[
+                io.Conditioning.Input("positive"),
+                io.Conditioning.Input("negative"),
+                io.Model.Input("model", tooltip="One of the two experts. It is only looked at."),
+                io.Latent.Input("anchor", tooltip="The encoded anchor image: one for all clips."),
+                io.Latent.Input("previous", optional=True, tooltip=_PREVIOUS),
+                io.Latent.Input("end", optional=True, tooltip="The encoded last frame, if any."),
+                io.Int.Input(
+                    "length",
+                    default=81,
+                    min=5,
+                    max=16381,
+                    step=4,
+                    optional=True,
+                    tooltip="Frames of the clip. SVI 2.0 Pro was trained with 81.",
+                ),
+                io.Int.Input(
+                    "motion_latents",
+                    default=1,
+                    min=0,
+                    max=32,
+                    optional=True,
+                    tooltip="How many of previous go on, 4 frames each. 1 is as trained.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", display_name="positive"),
+                io.Conditioning.Output("negative", display_name="negative"),
+                io.Latent.Output("latent", display_name="latent"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: list[Any],
+        negative: list[Any],
+        model: Any,
+        anchor: dict[str, Any],
+        previous: dict[str, Any] | None = None,
+        end: dict[str, Any] | None = None,
+        length: int = 81,
+        motion_latents: int = 1,
+    ) -> io.NodeOutput:
+        concat, mask = svi_concat(
+            _samples("anchor", anchor),
+            _samples("previous", previous) if previous is not None else None,
+            length,
+            motion_latents,
+            _samples("end", end) if end is not None else None,
+            latent_format_of(model),
+        )
+        positive, negative = svi_conditioned(positive, negative, concat, mask)
+        empty = torch.zeros(concat.shape, device=comfy.model_management.intermediate_device())
+        return io.NodeOutput(positive, negative, {"samples": empty})
+
+
+_PREVIOUS = (
+    "The sampled latent of the clip before; or the last frames of a video, encoded: "
+    "1 and 4 for each of motion_latents. None for the first clip."
+)
+
+
+def _samples(name: str, latent: object) -> torch.Tensor:
+    match latent:
+        case {"samples": torch.Tensor() as samples}:
+            return samples
+    raise SviError(f"{name} takes a link from VAE Encode or from a sampler, not {latent!r:.80}.")

@@ -19,20 +19,22 @@ NODES = {
     "DualPassLoraRouter": (
         ["model_high", "model_low"],
         ["pairs", "mode", "strict"],
-        ["MODEL", "MODEL", "STRING"],
+        ["MODEL", "MODEL", "STRING", "MODEL"],
     ),
     "SVIProDualSampler": (
         ["model_high", "model_low", "positive", "negative"],
         [
             *("latent", "plan", "seed", "settings", "steps", "cfg_high", "cfg_low"),
             *("sampler_name", "scheduler", "shift", "split", "boundary", "switch_step", "denoise"),
+            *("trajectory", "cfg_steps", "sampler", "sigmas", "model_first", "first_steps"),
+            *("cfg_first", "anchor", "previous", "motion_latents", "length", "end"),
         ],
         ["LATENT", "STRING"],
     ),
 }
 OUTPUT_NAMES = {
     "CatalogLoraPairPicker": ["pairs", "plan"],
-    "DualPassLoraRouter": ["model_high", "model_low", "report"],
+    "DualPassLoraRouter": ["model_high", "model_low", "report", "model_first"],
     "SVIProDualSampler": ["latent", "schedule"],
 }
 
@@ -64,8 +66,9 @@ def test_every_widget_of_the_sampler_has_a_default_and_a_tooltip_that_explains_i
     server: Server,
 ) -> None:
     widgets = info(server, "SVIProDualSampler")["input"]["optional"]
+    links = {"sampler", "sigmas", "model_first", "anchor", "previous", "end"}
     for name in NODES["SVIProDualSampler"][1][2:]:
-        assert "default" in widgets[name][1], name
+        assert name in links or "default" in widgets[name][1], name
         assert widgets[name][1]["tooltip"], name
 
 

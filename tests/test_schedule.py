@@ -1,76 +1,35 @@
-"""When each expert runs: the official rule, the split tables, the plans."""
+"""When each expert runs: the official rule, the shares of the experts, the plans."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-comfy_samplers = pytest.importorskip("comfy.samplers")
-
-from comfy.model_sampling import ModelSamplingDiscreteFlow  # noqa: E402
+pytest.importorskip("comfy.samplers")
 
 from pack.catalog.entries import Entry  # noqa: E402
 from pack.catalog.pairs import LoraPair  # noqa: E402
 from pack.catalog.stacks import Chosen  # noqa: E402
 from pack.nodes.sampling.schedule import (  # noqa: E402
+    First,
     Plan,
     PlanError,
+    Share,
+    cfg_of,
+    cfgs_from,
     check_finite,
+    check_sigmas,
     full_plan,
     plan_for,
     schedule_text,
+    shares,
     split_at_boundary,
     split_at_step,
     switch_step,
 )
-
-# High steps at each boundary and step count: simple, beta, beta57 at shift 3, then 5, then 8.
-TABLES = {
-    0.9: {
-        4: (2, 2, 1, 2, 2, 2, 2, 2, 2),
-        6: (2, 2, 2, 3, 3, 2, 3, 3, 3),
-        8: (3, 3, 2, 3, 4, 3, 4, 4, 4),
-        10: (3, 4, 3, 4, 4, 4, 5, 5, 4),
-        20: (6, 7, 5, 8, 8, 7, 10, 10, 8),
-        25: (7, 8, 6, 9, 10, 8, 12, 12, 10),
-        30: (8, 10, 7, 11, 12, 10, 15, 15, 12),
-        40: (11, 13, 10, 15, 16, 13, 19, 20, 16),
-    },
-    0.875: {
-        4: (2, 2, 2, 2, 2, 2, 3, 3, 2),
-        6: (2, 3, 2, 3, 3, 3, 4, 4, 3),
-        8: (3, 3, 3, 4, 4, 3, 5, 5, 4),
-        10: (4, 4, 3, 5, 5, 4, 6, 6, 5),
-        20: (7, 8, 6, 9, 9, 7, 11, 11, 9),
-        25: (8, 9, 7, 11, 11, 9, 14, 14, 11),
-        30: (10, 11, 8, 13, 14, 11, 17, 16, 13),
-        40: (13, 15, 11, 17, 18, 14, 22, 21, 17),
-    },
-}
-CELLS = [
-    (boundary, steps, shift, scheduler, high[3 * row + column])
-    for boundary, table in TABLES.items()
-    for steps, high in table.items()
-    for row, shift in enumerate((3, 5, 8))
-    for column, scheduler in enumerate(("simple", "beta", "beta57"))
-]
-
-
-def sigmas_of(scheduler: str, steps: int, shift: float) -> list[float]:
-    sampling = ModelSamplingDiscreteFlow()
-    sampling.set_parameters(shift=shift)
-    if scheduler == "beta57":
-        return comfy_samplers.beta_scheduler(sampling, steps, alpha=0.5, beta=0.7).tolist()
-    return comfy_samplers.calculate_sigmas(sampling, scheduler, steps).tolist()
-
-
-@pytest.mark.parametrize("boundary, steps, shift, scheduler, high", CELLS)
-def test_high_steps_of_the_split_tables(
-    boundary: float, steps: int, shift: float, scheduler: str, high: int
-) -> None:
-    assert switch_step(sigmas_of(scheduler, steps, shift), boundary) == high
 
 
 @pytest.mark.parametrize("boundary, steps", [(0.875, 3), (0.9, 3), (0.901, 2), (0.0, 5), (1.0, 1)])
@@ -127,10 +86,92 @@ def test_what_an_accelerator_leaves_unsaid_stays_as_it_is() -> None:
     assert plan_for("wan-t2v-14b", pairs) == Plan(6, 4.0, 3.0, "euler", "beta", 12.0, 0.875)
 
 
+NO_FIRST = First()
+
+
+def parted(plan: Plan, sigmas: list[float], first: First = NO_FIRST) -> tuple[Share, ...]:
+    return shares(plan, sigmas, split_at_boundary(sigmas, plan.boundary), first)
+
+
+SIX = [1.0, 0.96, 0.93, 0.8, 0.5, 0.2, 0.0]
+PLAN = Plan(6, 3.5, 1.0, "euler", "simple", 5.0, 0.9)
+# Boundary, first steps, cfg of each step -> role, first step and cfgs of each share.
+SHARES: list[tuple[float, int, tuple[float, ...], list[tuple[str, int, tuple[float, ...]]]]] = [
+    (0.9, 0, (), [("high", 0, (3.5, 3.5, 3.5)), ("low", 3, (1.0, 1.0, 1.0))]),
+    (0.9, 1, (), [("first", 0, (6.0,)), ("high", 1, (3.5, 3.5)), ("low", 3, (1.0, 1.0, 1.0))]),
+    (0.9, 3, (), [("first", 0, (6.0, 6.0, 6.0)), ("low", 3, (1.0, 1.0, 1.0))]),
+    (0.0, 2, (), [("first", 0, (6.0, 6.0)), ("high", 2, (3.5, 3.5, 3.5, 3.5))]),
+    (1.0, 1, (), [("first", 0, (6.0,)), ("low", 1, (1.0,) * 5)]),
+    (0.9, 0, (5.0, 4.0, 3.0, 2.0), [("high", 0, (5.0, 4.0, 3.0)), ("low", 3, (2.0, 2.0, 2.0))]),
+    (0.9, 1, (9.0, 2.0), [("first", 0, (6.0,)), ("high", 1, (2.0, 2.0)), ("low", 3, (2.0,) * 3)]),
+]
+
+
+@pytest.mark.parametrize("boundary, first, cfg_steps, expected", SHARES)
+def test_each_expert_has_its_share(
+    boundary: float, first: int, cfg_steps: tuple[float, ...], expected: list[Any]
+) -> None:
+    plan = replace(PLAN, boundary=boundary, cfg_steps=cfg_steps)
+    found = parted(plan, SIX, First(first, 6.0))
+    assert [(share.role, share.start, share.cfgs) for share in found] == expected
+    ends = [share.down_to for share in found]
+    assert ends == sorted(ends, reverse=True)
+    assert ends[-1] == 0.0
+
+
+def test_calls_at_the_boundary_are_high_after_first_steps_too() -> None:
+    """0.93 is the last high sigma; a call between it and the boundary is no low one."""
+    for first in (0, 2, 3):
+        above = parted(PLAN, SIX, First(first, 6.0))[-2]
+        assert above.down_to == pytest.approx(0.9, abs=1e-5)
+
+
+def test_more_first_steps_than_high_ones_are_refused() -> None:
+    with pytest.raises(PlanError, match="first_steps is 4, but only 3 steps lie above"):
+        parted(PLAN, SIX, First(4, 6.0))
+
+
+def test_a_call_has_the_cfg_of_the_step_that_it_lies_in() -> None:
+    share = Share("low", 3, (5.0, 4.0, 3.0), 0.0)
+    calls = {0.8: 5.0, 0.799999: 5.0, 0.7: 5.0, 0.5: 4.0, 0.3: 4.0, 0.2: 3.0, 0.01: 3.0, 0.95: 5.0}
+    assert {sigma: cfg_of(share, SIX, sigma) for sigma in calls} == calls
+
+
+@pytest.mark.parametrize(
+    "text, cfgs", [("", ()), (" 3.5 ", (3.5,)), ("3.5, 1", (3.5, 1.0)), ("4 4,1", (4.0, 4.0, 1.0))]
+)
+def test_cfgs_are_read_from_text(text: str, cfgs: tuple[float, ...]) -> None:
+    assert cfgs_from(text) == cfgs
+
+
+@pytest.mark.parametrize("text", ("a", "3.5; 1", "nan", "inf", "-1", "101", "1,2,x"))
+def test_a_text_that_gives_no_cfg_is_refused(text: str) -> None:
+    with pytest.raises(PlanError, match="cfg_steps is"):
+        cfgs_from(text)
+
+
+@pytest.mark.parametrize(
+    "sigmas", ([], [1.0], [1.0, math.nan], [1.0, -0.1], [0.5, 1.0], [1.0, 0.5, 0.5], [math.inf, 0])
+)
+def test_sigmas_that_do_not_fall_are_refused(sigmas: list[float]) -> None:
+    with pytest.raises(PlanError, match="sigmas"):
+        check_sigmas(sigmas)
+
+
+def test_the_text_tells_first_steps_and_cfgs_that_change() -> None:
+    plan = replace(PLAN, cfg_steps=(3.0, 3.0, 2.0, 1.0))
+    lines = schedule_text(plan, SIX, parted(plan, SIX, First(1, 6.0)), 5.0).splitlines()
+    assert lines[1] == "first: 1 step at cfg 6, high: 2 steps at cfg 3, 2, low: 3 steps at cfg 1"
+    assert [line for line in lines if "hand-over" in line] == [
+        "hand-over: sigma 1.0000 to 0.9600",
+        "hand-over: sigma 0.9300 to 0.8000",
+    ]
+
+
 def test_the_text_shows_every_sigma_its_expert_and_the_hand_over() -> None:
     sigmas = [1.0, 0.9375, 0.8333, 0.0]
     plan = Plan(3, 3.5, 1.0, "euler", "simple", 5.0, 0.9)
-    text = schedule_text(plan, sigmas, split_at_boundary(sigmas, 0.9), 5.0)
+    text = schedule_text(plan, sigmas, parted(plan, sigmas), 5.0)
     assert text.splitlines() == [
         "3 steps, euler / simple, shift 5",
         "high: 2 steps at cfg 3.5, low: 1 step at cfg 1",
@@ -145,5 +186,5 @@ def test_the_text_shows_every_sigma_its_expert_and_the_hand_over() -> None:
 def test_the_text_says_which_expert_is_not_loaded() -> None:
     sigmas = [0.8, 0.5, 0.0]
     plan = Plan(2, 1.0, 1.0, "euler", "simple", 5.0, 0.9)
-    text = schedule_text(plan, sigmas, split_at_boundary(sigmas, 0.9), 5.0)
+    text = schedule_text(plan, sigmas, parted(plan, sigmas), 5.0)
     assert "high: no step, not loaded, low: 2 steps" in text

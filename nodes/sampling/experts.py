@@ -4,7 +4,8 @@ The sampler function runs in a thread of its own and sees a stand-in for the mod
 and each callback becomes a request. ComfyUI's own guider runs in the calling thread, first for the
 high-noise expert, then for the low-noise one, with an `Answering` in place of the sampler. So core
 loads, wraps, patches and cleans up each expert as it does for any KSampler, and the sampler keeps
-its history and its random numbers over the hand-over. An expert that was left is not loaded again:
+its history and its random numbers over the hand-over. Each call's tensors come to the device of the
+expert that answers, and the answer goes back. An expert that was left is not loaded again:
 heunpp2, which looks two steps ahead and comes back, stays with the low-noise one.
 """
 
@@ -21,6 +22,9 @@ from typing import Any
 
 import comfy.samplers
 import torch
+
+from .options import carried_over
+from .replay import Recording, Replay
 
 
 class _Stopped(BaseException):
@@ -67,8 +71,15 @@ class _Model:
 class SharedRun:
     """A sampler at work in its own thread, from the first expert's start to the last one's end."""
 
-    def __init__(self, sampler: comfy.samplers.Sampler) -> None:
+    def __init__(
+        self,
+        sampler: comfy.samplers.Sampler,
+        recording: Recording | None = None,
+        replay: Replay | None = None,
+    ) -> None:
         self.sampler = sampler
+        self.recording = recording
+        self.replay = replay
         self.guider: Any = None
         self.done = False
         self._thread: threading.Thread | None = None
@@ -118,6 +129,15 @@ class SharedRun:
         )
         self._thread.start()
 
+    def catch_up(self, sigmas: torch.Tensor) -> None:
+        """Let the keyframes of hooks begin where the run is, not at its first sigma."""
+        now = self._open.sigma.to(sigmas.device)
+        rest = {"transformer_options": {"sample_sigmas": now}}
+        for conds in self.guider.conds.values():
+            for hooks in filter(None, (cond.get("hooks") for cond in conds)):
+                patcher = self.guider.model_patcher
+                patcher.prepare_hook_patches_current_keyframe(now, hooks, rest)
+
     def _work(self, function: Callable[..., torch.Tensor], arguments: tuple[Any, ...]) -> None:
         result: Future[torch.Tensor] = Future()
         result.add_done_callback(self._requests.put)
@@ -129,12 +149,11 @@ class SharedRun:
     def _callback(self, *args: Any) -> None:
         self.ask(_Callback(args))
 
-    def answer(
-        self, own_options: dict[str, Any], callback: Callable[..., None] | None, down_to: float
-    ) -> torch.Tensor:
-        """Answer requests until the sampler is done, or a model call lies below sigma `down_to`.
+    def answer(self, share: Answering, own_options: dict[str, Any], callback: Any) -> torch.Tensor:
+        """Answer requests until the sampler is done, or a model call lies below the share's end.
 
         That call is left open for the next expert, and its `x` returned as this expert's result.
+        So is a call that raises an error: whoever answers next may try it again.
         """
         while True:
             request = self._open = self._open or self._requests.get()
@@ -143,26 +162,42 @@ class SharedRun:
                 return request.result()
             if isinstance(request, _Callback):
                 request.reply.set_result(callback(*request.args) if callback else None)
-            elif float(request.sigma.max()) < down_to:
+            elif self.replay and self.replay.left:
+                request.reply.set_result(self.replay.answer(request.x, request.sigma))
+            elif (sigma := float(request.sigma.max())) < share.down_to:
                 return request.x
             else:
-                request.reply.set_result(self._predict(request, own_options))
+                if share.cfg_at:
+                    self.guider.set_cfg(share.cfg_at(sigma))
+                request.reply.set_result(self._predict(request, share, own_options))
             self._open = None
 
-    def _predict(self, call: _ModelCall, own_options: dict[str, Any]) -> torch.Tensor:
+    def _predict(
+        self, call: _ModelCall, share: Answering, own_options: dict[str, Any]
+    ) -> torch.Tensor:
         options = carried_over(call.model_options, self._given, own_options)
-        return self.guider(call.x, call.sigma, model_options=options, seed=call.seed)
+        x, sigma = (each.to(share.device) for each in (call.x, call.sigma))
+        out: torch.Tensor = self.guider(x, sigma, model_options=options, seed=call.seed)
+        out = out.to(call.x.device)
+        if self.recording and share.down_to:
+            # What a sampler itself hooks into a call would not run when its answer is replayed.
+            as_given = call.model_options is self._given
+            self.recording.add(call.x, call.sigma, out) if as_given else self.recording.give_up()
+        return out
 
 
+@dataclass
 class Answering(comfy.samplers.Sampler):
     """The sampler that a guider sees: one expert's share of a `SharedRun`.
 
     `down_to` is the sigma below which model calls are the next expert's; 0 means none are.
+    `cfg_at` gives the guidance of a call by its sigma; None leaves the guider's.
     """
 
-    def __init__(self, run: SharedRun, down_to: float = 0.0) -> None:
-        self.run = run
-        self.down_to = down_to
+    run: SharedRun
+    down_to: float = 0.0
+    cfg_at: Callable[[float], float] | None = None
+    device: torch.device = torch.device("cpu")
 
     def sample(
         self,
@@ -178,34 +213,12 @@ class Answering(comfy.samplers.Sampler):
         if self.run.done:
             raise RuntimeError("A dual run can be sampled only once; a model wrapper asked again.")
         own_options = extra_args["model_options"]
-        self.run.guider = model_wrap
-        if not self.run.started:
-            self.run.start(sigmas, extra_args, noise, latent_image, denoise_mask, disable_pbar)
-        return self.run.answer(own_options, callback, self.down_to)
-
-
-def carried_over(
-    called: dict[str, Any], given: dict[str, Any], own: dict[str, Any]
-) -> dict[str, Any]:
-    """`own` model options plus what the sampler added (`called`) to those it was `given`.
-
-    Samplers such as euler_cfg_pp put a function of their own into the options of each call.
-    """
-    if own is given:
-        return called
-    merged = dict(own)
-    for key, value in called.items():
-        before = given.get(key)
-        if value is before:
-            continue
-        if isinstance(value, dict):
-            merged[key] = carried_over(value, before or {}, own.get(key, {}))
-        elif isinstance(value, list):
-            added = [item for item in value if not any(item is old for old in before or [])]
-            merged[key] = own.get(key, []) + added
+        self.run.guider, self.device = model_wrap, sigmas.device
+        if self.run.started:
+            self.run.catch_up(sigmas)
         else:
-            merged[key] = value
-    return merged
+            self.run.start(sigmas, extra_args, noise, latent_image, denoise_mask, disable_pbar)
+        return self.run.answer(self, own_options, callback)
 
 
 def _with_torch_state(

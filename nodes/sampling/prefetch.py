@@ -6,12 +6,13 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
 import torch
 
-from .experts import Answering, SharedRun
+from .experts import Answering
 from .wiring import file_of
 
 # In bytes. Linux reads no more for one request than the disk's read-ahead window, at least PIECE.
@@ -20,12 +21,11 @@ STRETCH = 128 * PIECE
 MARGIN = 2 * 2**30
 
 
+@dataclass
 class AnsweringAhead(Answering):
     """An expert's share of a run, during which `files`, those of the next expert, are read."""
 
-    def __init__(self, run: SharedRun, down_to: float, files: Sequence[str]) -> None:
-        super().__init__(run, down_to)
-        self.files = files
+    files: Sequence[str] = ()
 
     def sample(self, model_wrap: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         # ComfyUI has loaded this expert by now: the disk is free. What of it is not on the card is

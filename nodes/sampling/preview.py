@@ -23,6 +23,7 @@ def preview(base_model: str, chosen: Sequence[Chosen]) -> dict[str, Any]:
     sigmas = sigmas_for(_wan(plan), plan).tolist()
     told = asdict(plan)
     told["sampler"] = told.pop("sampler_name")
+    del told["cfg_steps"], told["sigmas"]  # no pair asks for them
     return told | {"switch_step": switch_step(sigmas, plan.boundary)}
 
 

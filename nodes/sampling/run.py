@@ -1,4 +1,4 @@
-"""Sampling a latent with two experts: checks, noise, progress and preview around one run."""
+"""Sampling a latent with two experts: checks, the schedule, and the way that is asked for."""
 
 from __future__ import annotations
 
@@ -6,66 +6,124 @@ import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
-import comfy.model_management
-import comfy.sample
 import comfy.samplers
-import comfy.utils
-import latent_preview
 import torch
 
-from .experts import SharedRun
-from .prefetch import AnsweringAhead, unread_files
+from .order import Order, Scene, Watch
 from .schedule import (
+    First,
     Plan,
     PlanError,
-    Split,
     check_finite,
+    check_sigmas,
     schedule_text,
+    shares,
     split_at_boundary,
     split_at_step,
 )
+from .trajectory import one_trajectory
+from .two_passes import two_passes
+from .wiring import check_experts, doubts
+
+MOST_STEPS = 10000
 
 
 @dataclass(frozen=True)
-class Scene:
-    """What is sampled: both experts, the conditioning lists of both, and a latent."""
+class Way:
+    """How a run is made, beyond its plan.
 
-    model_high: Any
-    model_low: Any
-    positive: list[Any]
-    negative: list[Any]
-    latent: dict[str, Any]
+    `step` is where the experts change; None, where sigma falls below the plan's boundary. `sampler`
+    is another pack's sampler in place of the plan's. `two_passes` samples as core's two nodes do.
+    """
 
-    def guider(self, role: str, plan: Plan) -> comfy.samplers.CFGGuider:
-        """ComfyUI's guider for one expert, at the plan's cfg for it."""
-        high = role == "high"
-        guider = comfy.samplers.CFGGuider(self.model_high if high else self.model_low)
-        guider.set_conds(self.positive, self.negative)
-        guider.set_cfg(plan.cfg_high if high else plan.cfg_low)
-        return guider
+    step: int | None = None
+    denoise: float = 1.0
+    first: First = First()
+    sampler: Any = None
+    two_passes: bool = False
 
 
 def dual_sample(
-    scene: Scene, plan: Plan, step: int | None, denoise: float, seed: int
+    scene: Scene, plan: Plan, way: Way, seed: int, watch: Watch | None = None, keep: bool = True
 ) -> tuple[dict[str, Any], str]:
     """The denoised latent and its schedule as text.
 
-    The experts change at `step`, or, with None, where sigma falls below the plan's boundary.
-    Raises ValueError, before anything is loaded, for settings or a latent that can not run.
+    `watch` is told of each step; `keep` lets a later run do without the high-noise expert. Raises
+    ValueError, before anything is loaded, for settings or a latent that can not run.
     """
+    check_experts(scene.model_high, scene.model_low, scene.model_first)
     check_latent(scene)
-    scene = replace(
-        scene,
-        model_high=shifted(scene.model_high, plan.shift),
-        model_low=shifted(scene.model_low, plan.shift),
-    )
-    sigmas = sigmas_for(scene.model_high, plan, denoise)
+    check_numbers(plan, way, seed)
+    seen, scene = scene, _shifted_scene(scene, plan.shift)
+    sigmas = sigmas_for(scene.model_high, plan, way.denoise, way.sampler is None)
     levels = sigmas.tolist()
     split = (
-        split_at_boundary(levels, plan.boundary) if step is None else split_at_step(levels, step)
+        split_at_boundary(levels, plan.boundary)
+        if way.step is None
+        else split_at_step(levels, way.step)
     )
-    shift = scene.model_high.get_model_object("model_sampling").shift
-    return _sampled(scene, plan, sigmas, split, seed), schedule_text(plan, levels, split, shift)
+    parts = shares(plan, levels, split, way.first if scene.model_first else First())
+    order = Order(scene, plan, sigmas, parts, seed, way.sampler, watch)
+    latent, told = (
+        two_passes(order, way.denoise)
+        if way.two_passes
+        else one_trajectory(order, seen if keep else None)
+    )
+    # Where the plan shifts both, their own shifts do not matter.
+    sigma = levels[split.steps] if plan.shift == 0 and 0 < split.steps < len(levels) - 1 else None
+    lines = [
+        _text(order),
+        told,
+        _rounded(plan, way),
+        *doubts(seen.model_high, seen.model_low, sigma),
+    ]
+    return latent, "\n".join(line for line in lines if line)
+
+
+def _text(order: Order) -> str:
+    sampling = order.scene.model_high.get_model_object("model_sampling")
+    plan = order.plan
+    if order.sampler:
+        function = getattr(order.sampler, "sampler_function", order.sampler)
+        plan = replace(plan, sampler_name=getattr(function, "__name__", "a given sampler"))
+    return schedule_text(plan, order.sigmas.tolist(), order.shares, getattr(sampling, "shift", 0.0))
+
+
+def _rounded(plan: Plan, way: Way) -> str:
+    if way.denoise < 1 and int(plan.steps / way.denoise) == plan.steps:
+        return (
+            f"note: denoise {way.denoise:g} of {plan.steps} steps is rounded to 1: nothing of the "
+            "latent shows through. Lower it, or raise steps."
+        )
+    return ""
+
+
+def check_numbers(plan: Plan, way: Way, seed: int) -> None:
+    """Raise for what a linked number may be though no widget allows it."""
+    numbers = {"cfg_high": plan.cfg_high, "cfg_low": plan.cfg_low, "cfg_first": way.first.cfg}
+    check_finite(**numbers, shift=plan.shift, denoise=way.denoise)
+    if not 0 < way.denoise <= 1:
+        raise PlanError(
+            f"denoise is {way.denoise:g}: nothing would be sampled. Use more than 0, to 1."
+        )
+    for name, value, least, most in (
+        ("seed", seed, 0, 2**64 - 1),
+        ("steps", plan.steps, 1, MOST_STEPS),
+        ("steps / denoise", plan.steps / way.denoise, 1, MOST_STEPS),
+        ("shift", plan.shift, 0, 100),
+        ("first_steps", way.first.steps, 0, MOST_STEPS),
+    ):
+        if not least <= value <= most:
+            raise PlanError(f"{name} is {value:g}; it must lie between {least} and {most}.")
+
+
+def _shifted_scene(scene: Scene, shift: float) -> Scene:
+    return replace(
+        scene,
+        model_high=shifted(scene.model_high, shift),
+        model_low=shifted(scene.model_low, shift),
+        model_first=scene.model_first and shifted(scene.model_first, shift),
+    )
 
 
 def check_latent(scene: Scene) -> None:
@@ -73,7 +131,7 @@ def check_latent(scene: Scene) -> None:
     shape = list(scene.latent["samples"].shape)
     for model in (scene.model_high, scene.model_low):
         channels = model.get_model_object("latent_format").latent_channels
-        if len(shape) != 5 or shape[1] != channels:
+        if len(shape) != 5 or shape[1] != channels or 0 in shape:
             raise ValueError(
                 f"The latent has the shape {shape}; the model needs [batch, {channels}, frames, "
                 "height / 8, width / 8]. Take it from WanImageToVideo or EmptyHunyuanLatentVideo."
@@ -104,57 +162,29 @@ def shifted(model: Any, shift: float) -> Any:
     return model
 
 
-def sigmas_for(model: Any, plan: Plan, denoise: float = 1.0) -> torch.Tensor:
-    """The sigmas of a whole run, (steps + 1,), from ComfyUI's own schedulers."""
-    check_finite(cfg_high=plan.cfg_high, cfg_low=plan.cfg_low, shift=plan.shift, denoise=denoise)
-    if not 0 < denoise <= 1:
-        raise PlanError(f"denoise is {denoise:g}: nothing would be sampled. Use more than 0, to 1.")
-    if plan.sampler_name not in comfy.samplers.KSampler.SAMPLERS:
-        raise PlanError(f"This ComfyUI has no sampler {plan.sampler_name!r}.")
+def sigmas_for(model: Any, plan: Plan, denoise: float = 1.0, named: bool = True) -> torch.Tensor:
+    """The sigmas of a whole run, (steps + 1,), from the plan or ComfyUI's own schedulers.
+
+    Not `named`, the sampler is another pack's, for which ComfyUI leaves out no sigma.
+    """
+    if plan.sigmas:
+        return _own_sigmas(plan, denoise)
+    name = plan.sampler_name if named else "euler"
+    if name not in comfy.samplers.KSampler.SAMPLERS:
+        raise PlanError(f"This ComfyUI has no sampler {name!r}.")
     if plan.scheduler not in comfy.samplers.KSampler.SCHEDULERS:
         raise PlanError(f"This ComfyUI has no scheduler {plan.scheduler!r}.")
     core = comfy.samplers.KSampler(
-        model, plan.steps, model.load_device, plan.sampler_name, plan.scheduler, denoise
+        model, plan.steps, model.load_device, name, plan.scheduler, denoise
     )
     return core.sigmas
 
 
-def _sampled(
-    scene: Scene, plan: Plan, sigmas: torch.Tensor, split: Split, seed: int
-) -> dict[str, Any]:
-    latent, samples = scene.latent, scene.latent["samples"]
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
-    steps = len(sigmas) - 1
-    options = {
-        "denoise_mask": latent.get("noise_mask"),
-        "callback": latent_preview.prepare_callback(scene.model_high, steps),
-        "disable_pbar": not comfy.utils.PROGRESS_BAR_ENABLED,
-        "seed": seed,
-    }
-    with SharedRun(comfy.samplers.sampler_object(plan.sampler_name)) as run:
-        for role, down_to in _shares(split, steps):
-            if not run.done:
-                # Loading the next expert takes long; a cancel in between counts at once.
-                comfy.model_management.throw_exception_if_processing_interrupted()
-                # Only the high expert has one after it; below its `down_to` that one answers.
-                files = unread_files(scene.model_low, scene.model_high) if down_to else ()
-                answering, guider = AnsweringAhead(run, down_to, files), scene.guider(role, plan)
-                out = guider.sample(noise, samples, answering, sigmas, **options)
-    kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio")}
-    return kept | {"samples": _at_rest(out)}
-
-
-def _shares(split: Split, steps: int) -> list[tuple[str, float]]:
-    """Who answers in turn, and the sigma below which the next one does. No step, no share."""
-    if not split.steps:
-        return [("low", 0.0)]
-    if split.steps == steps:
-        return [("high", 0.0)]
-    return [("high", split.sigma), ("low", 0.0)]
-
-
-def _at_rest(samples: torch.Tensor) -> torch.Tensor:
-    return samples.to(
-        device=comfy.model_management.intermediate_device(),
-        dtype=comfy.model_management.intermediate_dtype(),
-    )
+def _own_sigmas(plan: Plan, denoise: float) -> torch.Tensor:
+    check_sigmas(plan.sigmas)
+    if denoise < 1:
+        raise PlanError(
+            f"denoise is {denoise:g}, but the sigmas are given. Set it to 1, and shorten the "
+            "sigmas where they are made."
+        )
+    return torch.tensor(plan.sigmas)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from ...catalog.pairs import ROLES
@@ -16,7 +17,11 @@ TIE = 1e-6
 
 @dataclass(frozen=True)
 class Plan:
-    """How a video is sampled; `boundary` is a sigma in 0..1, `shift` 0 keeps the model's own."""
+    """How a video is sampled; `boundary` is a sigma in 0..1, `shift` 0 keeps the model's own.
+
+    `cfg_steps` is the guidance of each step, the last one holds on; empty, `cfg_high` and `cfg_low`
+    count. `sigmas`, (steps + 1,), stands in place of the scheduler's list; empty, the scheduler's.
+    """
 
     steps: int
     cfg_high: float
@@ -25,6 +30,8 @@ class Plan:
     scheduler: str
     shift: float
     boundary: float
+    cfg_steps: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
 
 
 # Wan-Video/Wan2.2, wan/configs/wan_i2v_A14B.py and wan_t2v_A14B.py; steps and sampler are those of
@@ -120,23 +127,99 @@ def check_finite(**numbers: float) -> None:
             raise PlanError(f"{name} is {number}; it must be a finite number.")
 
 
-def schedule_text(plan: Plan, sigmas: Sequence[float], split: Split, shift: float) -> str:
-    """Every sigma with its expert, and the hand-over, a line each."""
+def cfgs_from(text: str) -> tuple[float, ...]:
+    """The guidance of each step from text such as `3.5, 3.5, 1`; empty for none."""
+    try:
+        cfgs = tuple(float(number) for number in text.replace(",", " ").split())
+    except ValueError:
+        raise PlanError(f"cfg_steps is {text!r}; write numbers, such as 3.5, 3.5, 1.") from None
+    if any(not 0 <= cfg <= 100 for cfg in cfgs):  # NaN lies nowhere
+        raise PlanError(f"cfg_steps is {text!r}; each number must lie between 0 and 100.")
+    return cfgs
+
+
+@dataclass(frozen=True)
+class Share:
+    """One expert's part of a run: model calls below sigma `down_to` are the next one's."""
+
+    role: str
+    start: int  # which step of the run is its first
+    cfgs: tuple[float, ...]  # of each of its steps
+    down_to: float
+
+
+@dataclass(frozen=True)
+class First:
+    """The first steps, which a model without accelerator takes at a guidance of its own."""
+
+    steps: int = 0
+    cfg: float = 1.0
+
+
+def shares(plan: Plan, sigmas: Sequence[float], split: Split, first: First) -> tuple[Share, ...]:
+    """Who answers in turn. An expert without a step has no share, and is not loaded."""
     steps = len(sigmas) - 1
-    low_steps = steps - split.steps
+    if first.steps > split.steps:
+        raise PlanError(
+            f"first_steps is {first.steps}, but only {_count(split.steps)} lie above the change "
+            "of experts. Lower it, or raise steps."
+        )
+    ends = {
+        "first": (first.steps, first.cfg, max(sigmas[first.steps] + TIE, split.sigma)),
+        "high": (split.steps, plan.cfg_high, split.sigma),
+        "low": (steps, plan.cfg_low, 0.0),
+    }
+    found, start = [], 0
+    for role, (end, cfg, down_to) in ends.items():
+        own = plan.cfg_steps and role != "first"
+        cfgs = tuple(_held(plan.cfg_steps, step) if own else cfg for step in range(start, end))
+        if cfgs:
+            # Nobody is left to answer what lies below the last one's share.
+            found.append(Share(role, start, cfgs, down_to if end < steps else 0.0))
+        start = end
+    return tuple(found)
+
+
+def _held(values: Sequence[float], index: int) -> float:
+    return values[min(index, len(values) - 1)]
+
+
+def cfg_of(share: Share, sigmas: Sequence[float], sigma: float) -> float:
+    """The guidance of a model call at `sigma`: that of the last step that starts at or above it."""
+    # As exact as core takes them: samplers come back to a sigma by way of its logarithm.
+    step = sum(start >= sigma * (1 - 1e-4) for start in sigmas[:-1]) - 1
+    return _held(share.cfgs, max(step - share.start, 0))
+
+
+def check_sigmas(sigmas: Sequence[float]) -> None:
+    """Raise unless this is a list on which one run can go down."""
+    if len(sigmas) < 2 or not all(math.isfinite(sigma) and sigma >= 0 for sigma in sigmas):
+        raise PlanError("sigmas needs 2 numbers or more, all finite and not below 0.")
+    if any(later >= sooner for sooner, later in pairwise(sigmas)):
+        raise PlanError("sigmas must fall from step to step. Connect the sigmas of one scheduler.")
+
+
+def schedule_text(plan: Plan, sigmas: Sequence[float], parts: Sequence[Share], shift: float) -> str:
+    """Every sigma with its expert, and the hand-over, a line each."""
+    by_role = {part.role: part.cfgs for part in parts}
+    roles = [role for role in ("first", "high", "low") if role != "first" or role in by_role]
     lines = [
-        f"{_count(steps)}, {plan.sampler_name} / {plan.scheduler}, shift {shift:g}",
-        f"high: {_share(split.steps, plan.cfg_high)}, low: {_share(low_steps, plan.cfg_low)}",
+        f"{_count(len(sigmas) - 1)}, {plan.sampler_name} / {plan.scheduler}, shift {shift:g}",
+        ", ".join(f"{role}: {_share(by_role.get(role, ()))}" for role in roles),
     ]
-    for step, sigma in enumerate(sigmas[:-1]):
-        if step == split.steps and step:
+    experts = [part.role for part in parts for _ in part.cfgs]
+    for step, (sigma, expert) in enumerate(zip(sigmas[:-1], experts, strict=True)):
+        if step and expert != experts[step - 1]:
             lines.append(f"hand-over: sigma {sigmas[step - 1]:.4f} to {sigma:.4f}")
-        lines.append(f"{step + 1:>3}  {sigma:.4f}  {'high' if step < split.steps else 'low'}")
+        lines.append(f"{step + 1:>3}  {sigma:.4f}  {expert}")
     return "\n".join([*lines, f"end  {sigmas[-1]:.4f}"])
 
 
-def _share(steps: int, cfg: float) -> str:
-    return f"{_count(steps)} at cfg {cfg:g}" if steps else "no step, not loaded"
+def _share(cfgs: Sequence[float]) -> str:
+    if not cfgs:
+        return "no step, not loaded"
+    told = cfgs if len(set(cfgs)) > 1 else cfgs[:1]
+    return f"{_count(len(cfgs))} at cfg {', '.join(f'{cfg:g}' for cfg in told)}"
 
 
 def _count(steps: int) -> str:

@@ -12,13 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
 import folder_paths
 import nodes
 import torch
 from aiohttp import web
 from comfy.patcher_extension import WrappersMP
 from server import PromptServer
+
+from .reference import reference
 
 ANY = ("LATENT", {"forceInput": True})
 CALLS: dict[str, list[tuple[float, str]]] = {}
@@ -142,10 +143,7 @@ class ProbeSlow:
 
 
 class ProbeReference:
-    """One KSampler on the high expert; from the first model call below `sigma` on, low answers.
-
-    heunpp2 looks two steps ahead and comes back; an expert that was left is not loaded again.
-    """
+    """One KSampler on the high expert; from the first model call below `sigma` on, low answers."""
 
     RETURN_TYPES = ("LATENT",)
     FUNCTION = "sample"
@@ -158,17 +156,7 @@ class ProbeReference:
         return {"required": models | {k: v for k, v in settings.items() if k != "model"}}
 
     def sample(self, high: Any, low: Any, sigma: float, **settings: Any) -> tuple[Any]:
-        comfy.model_management.load_models_gpu([low])
-        below = []
-
-        def call(apply_model: Any, args: dict[str, Any]) -> torch.Tensor:
-            below.append(float(args["timestep"].max()) < sigma)
-            function = low.model.apply_model if any(below) else apply_model
-            return function(args["input"], args["timestep"], **args["c"])
-
-        model = high.clone()
-        model.set_model_unet_function_wrapper(call)
-        return nodes.KSampler().sample(model, **settings)
+        return nodes.KSampler().sample(reference(high, low, sigma), **settings)
 
 
 class ProbeCompare:

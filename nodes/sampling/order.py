@@ -1,0 +1,141 @@
+"""What is sampled, and in which order: the scene, and one run of it, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+
+from .schedule import Plan, Share, cfg_of
+from .svi import latent_format_of, svi_concat, svi_conditioned
+
+# Told of each step that ended: which, of how many, and who takes the next.
+Watch = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is sampled: the experts, the conditioning lists of all, and a latent.
+
+    `origin` is what the conditioning and the latent were made from, where they were made for this
+    run alone: by it a later run of the same scene is recognised.
+    """
+
+    model_high: Any
+    model_low: Any
+    positive: list[Any]
+    negative: list[Any]
+    latent: dict[str, Any]
+    model_first: Any = None
+    origin: Any = None
+
+    def expert(self, role: str) -> Any:
+        """The model of a role: first, high or low."""
+        return {"first": self.model_first, "high": self.model_high, "low": self.model_low}[role]
+
+    def anchored(
+        self,
+        anchor: torch.Tensor,
+        previous: torch.Tensor | None,
+        end: torch.Tensor | None,
+        length: int,
+        motion_latents: int,
+    ) -> Scene:
+        """The same scene for one clip of SVI 2.0 Pro; see `svi_concat`."""
+        latent_format = latent_format_of(self.model_high)
+        concat, mask = svi_concat(anchor, previous, length, motion_latents, end, latent_format)
+        positive, negative = svi_conditioned(self.positive, self.negative, concat, mask)
+        made_from = (self.positive, self.negative, self.latent)
+        clip = (anchor, previous, end, length, motion_latents)
+        return replace(
+            self,
+            positive=positive,
+            negative=negative,
+            latent=self.latent or {"samples": torch.zeros_like(concat)},
+            origin=(made_from, clip),
+        )
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run: what, on which sigmas (steps + 1,), by whom; `sampler` None means the plan's."""
+
+    scene: Scene
+    plan: Plan
+    sigmas: torch.Tensor
+    shares: Sequence[Share]
+    seed: int
+    sampler: Any = None
+    watch: Watch | None = None
+
+    def sampler_object(self) -> Any:
+        """ComfyUI's sampler for this run."""
+        return self.sampler or comfy.samplers.sampler_object(self.plan.sampler_name)
+
+    def noise(self) -> torch.Tensor:
+        """The noise of the seed, in the latent's shape, on the CPU."""
+        latent = self.scene.latent
+        noise: torch.Tensor = comfy.sample.prepare_noise(
+            latent["samples"], self.seed, latent.get("batch_index")
+        )
+        return noise
+
+    def guider(self, share: Share) -> comfy.samplers.CFGGuider:
+        """ComfyUI's guider for one expert, at the first cfg of its share."""
+        guider = comfy.samplers.CFGGuider(self.scene.expert(share.role))
+        guider.set_conds(self.scene.positive, self.scene.negative)
+        guider.set_cfg(share.cfgs[0])
+        return guider
+
+    def cfg_at(self, share: Share) -> Callable[[float], float] | None:
+        """The cfg of a model call by its sigma; None where it is one number."""
+        levels = self.sigmas.tolist()
+        return partial(cfg_of, share, levels) if len(set(share.cfgs)) > 1 else None
+
+    def options(self) -> dict[str, Any]:
+        """What core's samplers take besides: mask, progress and preview, seed."""
+        return {
+            "callback": self._callback(),
+            "disable_pbar": not comfy.utils.PROGRESS_BAR_ENABLED,
+            "seed": self.seed,
+        }
+
+    def _callback(self) -> Callable[..., None]:
+        core = latent_preview.prepare_callback(self.scene.model_high, len(self.sigmas) - 1)
+        roles = [share.role for share in self.shares for _ in share.cfgs]
+
+        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, steps: int) -> None:
+            core(step, x0, x, steps)
+            if self.watch:
+                self.watch(step + 1, steps, roles[min(step + 1, len(roles) - 1)])
+
+        return callback
+
+    def finished(self, samples: torch.Tensor) -> dict[str, Any]:
+        """The latent that goes on, as ComfyUI's samplers hand it on."""
+        latent = self.scene.latent
+        kept = {key: each for key, each in latent.items() if not key.startswith("downscale_ratio")}
+        at_rest = samples.to(
+            device=comfy.model_management.intermediate_device(),
+            dtype=comfy.model_management.intermediate_dtype(),
+        )
+        return kept | {"samples": at_rest}
+
+
+def check_made(samples: torch.Tensor, role: str) -> None:
+    """Raise when an expert has left numbers that are not finite: they would end as black frames."""
+    wrong = samples.numel() - int(torch.isfinite(samples).sum())
+    if wrong:
+        raise ValueError(
+            f"The {role}-noise expert left {wrong} of {samples.numel()} numbers of the latent that "
+            "are not finite. Most often that is an attention backend: start ComfyUI with "
+            "--use-pytorch-cross-attention. Or weights in fp16: take bf16 or fp8 ones."
+        )

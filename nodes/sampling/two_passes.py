@@ -1,0 +1,62 @@
+"""Two passes as ComfyUI's two sampler nodes make them, for the results of older workflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import torch
+
+from .memory import reset_as_after_a_node
+from .order import Order, check_made
+from .schedule import PlanError, Share
+
+
+def two_passes(order: Order, denoise: float) -> tuple[dict[str, Any], str]:
+    """The latent of one KSamplerAdvanced for each expert, bit for bit, and that it is that.
+
+    The first one adds the noise and hands on what is left of it. All have the same seed, which
+    counts after the first only for samplers that make noise of their own.
+    """
+    if any(len(set(share.cfgs)) > 1 for share in order.shares):
+        raise PlanError("cfg_steps needs one trajectory. Leave it empty for two passes as core.")
+    latent, start = order.scene.latent["samples"], 0
+    for share in order.shares:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        end = start + len(share.cfgs)
+        latent = _pass(order, share, latent, (start, end), denoise)
+        check_made(latent, share.role)
+        reset_as_after_a_node()
+        start = end
+    return order.finished(latent), "two passes, as ComfyUI's two sampler nodes"
+
+
+def _pass(
+    order: Order, share: Share, latent: torch.Tensor, steps: tuple[int, int], denoise: float
+) -> Any:
+    scene, plan, (start, end) = order.scene, order.plan, steps
+    noise = torch.zeros(latent.size(), dtype=latent.dtype) if start else order.noise()
+    model, cfg = scene.expert(share.role), share.cfgs[0]
+    options = order.options() | {"noise_mask": scene.latent.get("noise_mask")}
+    if order.sampler or plan.sigmas:
+        sampler, sigmas = order.sampler_object(), order.sigmas[start : end + 1]
+        return comfy.sample.sample_custom(
+            model, noise, cfg, sampler, sigmas, scene.positive, scene.negative, latent, **options
+        )
+    return comfy.sample.sample(
+        model,
+        noise,
+        plan.steps,
+        cfg,
+        plan.sampler_name,
+        plan.scheduler,
+        scene.positive,
+        scene.negative,
+        latent,
+        denoise=denoise,
+        start_step=start,
+        last_step=end,
+        force_full_denoise=end == len(order.sigmas) - 1,
+        **options,
+    )

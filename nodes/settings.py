@@ -1,0 +1,149 @@
+"""The settings that the sampling nodes share: their widgets, and what they make of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.samplers
+import torch
+
+from ._api import io
+from .sampling.presets import PRESETS
+from .sampling.run import Way
+from .sampling.schedule import First, Plan, PlanError, cfgs_from
+from .sockets import DualPassPlan, check_link
+
+ONE, TWO_PASSES = "one", "two passes as core"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The widgets and links as they come from a prompt; what it leaves out has these values."""
+
+    settings: str = "plan"
+    steps: int = 20
+    cfg_high: float = 3.5
+    cfg_low: float = 3.5
+    sampler_name: str = "euler"
+    scheduler: str = "simple"
+    shift: float = 0.0
+    split: str = "boundary"
+    boundary: float = 0.9
+    switch_step: int = 10
+    trajectory: str = ONE
+    cfg_steps: str = ""
+    sampler: Any = None
+    sigmas: torch.Tensor | None = None
+    first_steps: int = 1
+    cfg_first: float = 3.5
+
+    def plan(self, linked: Plan | None) -> Plan:
+        """The plan that counts: the linked one, a preset's, or that of the widgets."""
+        check_link("plan", linked, Plan | None)
+        plan = linked if self.settings == "plan" else None
+        if preset := PRESETS.get(self.settings):
+            plan = preset.plan
+        plan = plan or self._typed()
+        if self.cfg_steps:
+            plan = replace(plan, cfg_steps=cfgs_from(self.cfg_steps))
+        if self.sigmas is None:
+            return plan
+        if not isinstance(self.sigmas, torch.Tensor) or self.sigmas.ndim != 1:
+            raise PlanError("sigmas takes a link from a scheduler node.")
+        levels = tuple(self.sigmas.tolist())
+        return replace(plan, steps=len(levels) - 1, sigmas=levels, scheduler="given sigmas")
+
+    def way(self, denoise: float = 1.0) -> Way:
+        """How the run is made."""
+        if self.sampler is not None and not isinstance(self.sampler, comfy.samplers.Sampler):
+            raise PlanError("sampler takes a link from a sampler node, such as KSamplerSelect.")
+        preset = PRESETS.get(self.settings)
+        step = preset.split_step if preset else self.switch_step if self.split == "step" else None
+        first = First(self.first_steps, self.cfg_first)
+        return Way(step, denoise, first, self.sampler, self.trajectory == TWO_PASSES)
+
+    def _typed(self) -> Plan:
+        return Plan(
+            self.steps,
+            self.cfg_high,
+            self.cfg_low,
+            self.sampler_name,
+            self.scheduler,
+            self.shift,
+            self.boundary,
+        )
+
+
+def plan_input() -> Any:
+    """The link from the picker."""
+    return DualPassPlan.Input("plan", optional=True, tooltip=_PLAN)
+
+
+def settings_inputs() -> list[Any]:
+    """What a run needs; all may be left out of an API prompt, and the first are seen first."""
+    samplers, schedulers = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
+    seeds = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
+    counts = {"min": 1, "max": 10000}
+    return [
+        widget(io.Int, "seed", 0, "The noise of the whole run.", **seeds),
+        widget(io.Combo, "settings", "plan", _SETTINGS, options=["plan", "manual", *PRESETS]),
+        widget(io.Int, "steps", 20, "Steps of all experts together.", **counts),
+        widget(io.Float, "cfg_high", 3.5, "Guidance of the high-noise expert; 1 is off.", **_CFG),
+        widget(io.Float, "cfg_low", 3.5, "Guidance of the low-noise expert; 1 is off.", **_CFG),
+        widget(io.Combo, "sampler_name", "euler", "Used for both experts.", options=samplers),
+        widget(io.Combo, "scheduler", "simple", "How sigma falls.", options=schedulers),
+        widget(io.Float, "shift", 0.0, _SHIFT, min=0.0, max=100.0, step=0.5, round=0.01),
+        widget(io.Combo, "split", "boundary", _SPLIT, options=["boundary", "step"]),
+        widget(io.Float, "boundary", 0.9, _BOUNDARY, min=0.0, max=1.0, step=0.005, round=0.0001),
+        widget(io.Int, "switch_step", 10, _SWITCH_STEP, **counts),
+    ]
+
+
+def recipe_inputs() -> list[Any]:
+    """What goes beyond one plan for two experts."""
+    return [
+        widget(io.Combo, "trajectory", ONE, _TRAJECTORY, options=[ONE, TWO_PASSES]),
+        widget(io.String, "cfg_steps", "", _CFG_STEPS),
+        io.Sampler.Input("sampler", optional=True, tooltip=_SAMPLER),
+        io.Sigmas.Input("sigmas", optional=True, tooltip=_SIGMAS),
+        io.Model.Input("model_first", optional=True, tooltip=_MODEL_FIRST),
+        widget(io.Int, "first_steps", 1, _FIRST_STEPS, min=0, max=10000),
+        widget(io.Float, "cfg_first", 3.5, "Guidance of the first steps.", **_CFG),
+    ]
+
+
+def widget(kind: Any, name: str, default: object, tooltip: str, **options: Any) -> Any:
+    """An input with a value of its own, that may be left out."""
+    return kind.Input(name, default=default, tooltip=tooltip, optional=True, **options)
+
+
+_CFG = {"min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}
+_PLAN = (
+    "From LoRA Pairs (Catalog). It sets steps, both cfg, sampler, scheduler, shift and boundary "
+    "while settings is plan."
+)
+_SETTINGS = (
+    "plan: a connected plan counts. manual: the values below count. Any other: a published recipe."
+)
+_SHIFT = "Flow shift of both experts; 0 keeps what the models have."
+_SPLIT = "Where the experts change: at a noise level (the official rule), or at a typed step."
+_BOUNDARY = (
+    "The high-noise expert works while sigma is at least this: "
+    "0.9 for image to video, 0.875 for text to video."
+)
+_SWITCH_STEP = "With split step: how many steps the high-noise expert takes."
+_TRAJECTORY = (
+    "one: one sampler run through both experts. two passes as core: the results of older workflows "
+    "with two KSamplerAdvanced, bit for bit."
+)
+_CFG_STEPS = (
+    "Guidance of each step, such as 3.5, 3.5, 1; the last one holds on. Empty: cfg_high, cfg_low."
+)
+_SAMPLER = "A sampler of another node, in place of sampler_name."
+_SIGMAS = "Noise levels of another node, in place of steps, scheduler and denoise."
+_MODEL_FIRST = (
+    "The high-noise expert without its accelerator, from the router: it takes the first steps, for "
+    "more motion."
+)
+_FIRST_STEPS = "How many of the steps model_first takes."

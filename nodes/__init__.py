@@ -13,11 +13,14 @@ from ..catalog.jobs import Jobs
 from ..catalog.routes import Shelf, add_routes
 from ..catalog.store import Store
 from ._api import ComfyExtension, io
+from .clip_join import SVIProJoin
 from .dual_sampler import SVIProDualSampler
+from .long_video import SVIProLongVideo
 from .lora.files import LORAS
 from .lora_router import DualPassLoraRouter
 from .pair_picker import CatalogLoraPairPicker
 from .sampling.preview import preview
+from .svi_conditioning import SVIProConditioning
 
 # Seconds that ComfyUI's event loop may wait for a changed catalog to be read.
 PATIENCE = 0.02
@@ -35,4 +38,11 @@ class DualPassExtension(ComfyExtension):
         add_actions(PromptServer.instance.routes, shelf)
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [CatalogLoraPairPicker, DualPassLoraRouter, SVIProDualSampler]
+        return [
+            CatalogLoraPairPicker,
+            DualPassLoraRouter,
+            SVIProDualSampler,
+            SVIProLongVideo,
+            SVIProConditioning,
+            SVIProJoin,
+        ]

@@ -72,14 +72,14 @@ class DualPassLoraRouter(io.ComfyNode):
     ) -> io.NodeOutput:
         check_link("pairs", pairs, tuple)
         # Both before either is used: a file for both passes is opened once.
-        files_high, files_low = _files(pairs, "high"), _files(pairs, "low")
+        files_high, files_low = files_for(pairs, "high"), files_for(pairs, "low")
         high, text_high = patched(model_high, "high", files_high, mode, strict)
         low, text_low = patched(model_low, "low", files_low, mode, strict)
         slow = tuple(choice for choice in pairs if choice.pair.kind != "accelerator")
         first = high
         if slow != pairs:
             # Its files are among those that were just logged.
-            files_first = _files(slow, "high")
+            files_first = files_for(slow, "high")
             first, _ = patched(model_high, "first", files_first, mode, strict, logged=False)
         lines = [text_high, text_low, *warnings(pairs), *doubts(model_high, model_low)]
         if ", unmerged over " in text_high + text_low:
@@ -88,7 +88,7 @@ class DualPassLoraRouter(io.ComfyNode):
         return io.NodeOutput(high, low, report, first, ui={"text": [report]})
 
 
-def _files(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Levels]]:
+def files_for(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Levels]]:
     """(file, strengths) of each pair that acts on the pass; strength 0 loads nothing."""
     acting = [(choice.entry_for(role), choice.levels(role)) for choice in pairs]
     return [(open_file(find_file(entry)), levels) for entry, levels in acting if entry]

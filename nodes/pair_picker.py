@@ -63,9 +63,9 @@ class CatalogLoraPairPicker(io.ComfyNode):
         """The reason why this choice can not run, before anything is loaded."""
         try:
             # A linked text is known when the node runs.
-            chosen = cls._chosen(base_model, "" if pairs is None else pairs)
+            chosen = cls.chosen(base_model, "" if pairs is None else pairs)
             plan_for(base_model, chosen)
-            _files(chosen)
+            files_of(chosen)
         except ValueError as error:
             return str(error)
         return True
@@ -76,7 +76,7 @@ class CatalogLoraPairPicker(io.ComfyNode):
     ) -> str:
         """Changes with the catalog and with each chosen file on disk."""
         # Of a linked text ComfyUI itself knows whether it changed.
-        names = _files(cls._chosen(base_model, pairs or ""))
+        names = files_of(cls.chosen(base_model, pairs or ""))
         seen = repr((cls.store.catalog().revision, base_model, pairs, [*map(stamp, names)]))
         return hashlib.sha256(seen.encode()).hexdigest()
 
@@ -85,12 +85,13 @@ class CatalogLoraPairPicker(io.ComfyNode):
         cls, base_model: str, pairs: str = "", previous: tuple[Chosen, ...] = ()
     ) -> io.NodeOutput:
         check_link("previous", previous, tuple)
-        chosen = (*previous, *cls._chosen(base_model, pairs))
+        chosen = (*previous, *cls.chosen(base_model, pairs))
         _check_chain(base_model, chosen)
         return io.NodeOutput(chosen, plan_for(base_model, chosen))
 
     @classmethod
-    def _chosen(cls, base_model: Any, pairs: Any) -> tuple[Chosen, ...]:
+    def chosen(cls, base_model: Any, pairs: Any) -> tuple[Chosen, ...]:
+        """The pairs that a selection text names. Raises ValueError for what is no selection."""
         catalog = cls.store.catalog()
         if base_model not in catalog.base_models:
             known = ", ".join(catalog.base_models)
@@ -100,7 +101,7 @@ class CatalogLoraPairPicker(io.ComfyNode):
         return choose(parse_selection(pairs), catalog, base_model)
 
 
-def _files(chosen: Sequence[Chosen]) -> list[str]:
+def files_of(chosen: Sequence[Chosen]) -> list[str]:
     """The file of each pair on each pass where it acts."""
     entries = [choice.entry_for(role) for choice in chosen for role in ROLES]
     return [find_file(entry) for entry in entries if entry]

@@ -29,7 +29,10 @@ ROOMS = {
     ),
     "nodes/video": (
         {"catalog", "nodes/sampling", "nodes/video"},
-        {"av", "comfy", "comfy_api", "folder_paths", "safetensors", "torch"},
+        {
+            *("av", "comfy", "comfy_api", "comfy_execution", "folder_paths", "latent_preview"),
+            *("safetensors", "server", "torch"),
+        },
     ),
     "nodes": (
         {"catalog", "nodes/lora", "nodes/sampling", "nodes/video", "nodes"},

@@ -17,8 +17,9 @@ import torch
 from .schedule import Plan, Share, cfg_of
 from .svi import latent_format_of, svi_concat, svi_conditioned
 
-# Told of each step that ended: which, of how many, and who takes the next.
-Watch = Callable[[int, int, str], None]
+# Told of each step that ended, in place of core's progress bar: which, of how many, who takes the
+# next, and what the video looks like so far, [B, 16, T, H, W].
+Watch = Callable[[int, int, str, torch.Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -109,15 +110,13 @@ class Order:
         }
 
     def _callback(self) -> Callable[..., None]:
-        core = latent_preview.prepare_callback(self.scene.model_high, len(self.sigmas) - 1)
-        roles = [share.role for share in self.shares for _ in share.cfgs]
-
-        def callback(step: int, x0: torch.Tensor, x: torch.Tensor, steps: int) -> None:
-            core(step, x0, x, steps)
-            if self.watch:
-                self.watch(step + 1, steps, roles[min(step + 1, len(roles) - 1)])
-
-        return callback
+        if not self.watch:
+            steps = len(self.sigmas) - 1
+            core: Callable[..., None] = latent_preview.prepare_callback(
+                self.scene.model_high, steps
+            )
+            return core
+        return partial(_watched, self.watch, [part.role for part in self.shares for _ in part.cfgs])
 
     def finished(self, samples: torch.Tensor) -> dict[str, Any]:
         """The latent that goes on, as ComfyUI's samplers hand it on."""
@@ -128,6 +127,12 @@ class Order:
             dtype=comfy.model_management.intermediate_dtype(),
         )
         return kept | {"samples": at_rest}
+
+
+def _watched(
+    watch: Watch, roles: Sequence[str], step: int, x0: torch.Tensor, _: Any, steps: int
+) -> None:
+    watch(step + 1, steps, roles[min(step + 1, len(roles) - 1)], x0)
 
 
 def check_made(samples: torch.Tensor, role: str) -> None:

@@ -61,15 +61,16 @@ class Keys(NamedTuple):
 def keys(base: str, clips: Sequence[Clip]) -> tuple[Keys, ...]:
     """The keys of each clip; `base` says what all clips share, and counts for both keys."""
     made: list[Keys] = []
-    chain = _hashed("clips", base)
+    chain = hashed("clips", base)
     for clip in clips:
-        own = _hashed("clip", base, asdict(clip))
-        chain = _hashed(chain, own)
+        own = hashed("clip", base, asdict(clip))
+        chain = hashed(chain, own)
         made.append(Keys(own, chain))
     return tuple(made)
 
 
-def _hashed(*parts: Any) -> str:
+def hashed(*parts: Any) -> str:
+    """The sha256 in hex of what can be said in JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,0 +1,166 @@
+"""Clip after clip: sampled or found, decoded, joined to the one before, and written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import torch
+
+from ..sampling.colour import colour_matched
+from ..sampling.memory import reset_as_after_a_node
+from ..sampling.order import Scene, Watch
+from ..sampling.run import Way, dual_sample
+from ..sampling.schedule import Plan
+from ..sampling.svi import JOINS, joined, overlap
+from .clips import Clip, ClipError
+from .folder import ClipFolder, Following, Keys, hashed
+from .segments import frames_in, write_segment
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is made of the sampled clips: none of it is sampled again when this changes."""
+
+    join: str
+    colour_match: float
+    fps: float
+
+
+@dataclass(frozen=True)
+class Film:
+    """A long video: how its clips are sampled, and what they are given.
+
+    `anchor` is the encoded image that every clip is reminded of, `image` the same as [1, h, w, 3];
+    `previous` an encoded video that the first clip goes on from, `end` what the last one ends on.
+    """
+
+    scene_of: Callable[[Clip], Scene]
+    vae: Any
+    plan: Plan
+    way: Way
+    anchor: torch.Tensor
+    image: torch.Tensor
+    previous: torch.Tensor | None
+    end: torch.Tensor | None
+    motion_latents: int
+    look: Look
+
+
+@dataclass
+class Made:
+    """What has been made so far: a segment and a line for each clip, and the last one's latent."""
+
+    segments: list[Path] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    latent: torch.Tensor | None = None
+
+
+def check_clips(clips: Sequence[Clip], motion_latents: int, join: str) -> None:
+    """Raise ClipError for a clip too short to hold what it repeats and what it hands on."""
+    if join not in JOINS or motion_latents < 0:
+        raise ClipError(f"join is {join!r} with motion_latents {motion_latents}; see the node.")
+    repeated = overlap(motion_latents)
+    least = repeated + (repeated - 1 if join == "blend" else 0) + 4
+    for number, clip in enumerate(clips, 1):
+        if clip.length < least:
+            raise ClipError(
+                f"Clip {number} has {clip.length} frames; with motion_latents {motion_latents} and "
+                f"join {join} it needs {least} or more."
+            )
+
+
+def missing(folder: ClipFolder, keys: Sequence[Keys], following: Following) -> list[int]:
+    """The numbers, from 1, of the clips that have to be sampled."""
+    found = enumerate(keys, 1)
+    return [number for number, key in found if not folder.find(number, *key, following)]
+
+
+def made_clips(
+    film: Film,
+    clips: Sequence[Clip],
+    keys: Sequence[Keys],
+    folder: ClipFolder,
+    following: Following,
+    watch: Callable[[int], Watch],
+) -> Iterator[Made]:
+    """Make clip after clip, and tell after each; what lies in `folder` is not made again.
+
+    A latent is written as soon as it is sampled, so that whatever ends the run costs one clip at
+    most. No frames are kept but those of one clip and the few that the next one fades into.
+    """
+    made, segment_key, previous, held = Made(), "", film.previous, None
+    for number, (clip, key) in enumerate(zip(clips, keys, strict=True), 1):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        started, last = time.monotonic(), number == len(clips)
+        path = folder.find(number, *key, following)
+        told = "found" if path else "sampled"
+        if path:
+            latent = folder.load(path)["samples"]
+        else:
+            latent = _sampled(film, clip, previous, last, watch(number))
+            path = folder.save(number, *key, {"samples": latent})
+        look = film.look
+        segment_key = hashed(segment_key, path.name, asdict(look), film.motion_latents, last)
+        segment = folder.segment_path(number, segment_key)
+        if frames_in(segment):
+            held = None  # decoded anew if the next segment needs it
+        else:
+            frames = _frames(film, latent)
+            if previous is not None and held is None:
+                held = _held(film, previous, frames) if number > 1 else frames[:0]
+            ready, held = joined(held, frames, film.motion_latents, look.join, last)
+            write_segment(ready, segment, look.fps)
+            del frames, ready
+        reset_as_after_a_node()
+        made.segments.append(segment)
+        made.latent = previous = latent
+        seconds = time.monotonic() - started
+        made.lines.append(_line(number, clip, told, seconds, frames_in(segment)))
+        yield made
+
+
+def _held(film: Film, before: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """What the clip before holds back; it is long enough that nothing else is mixed into that."""
+    count = overlap(film.motion_latents) - 1 if film.look.join == "blend" else 0
+    return _frames(film, before)[-count:].clone() if count else like[:0]
+
+
+def _frames(film: Film, latent: torch.Tensor) -> torch.Tensor:
+    """The frames of a clip, [F, h, w, 3], with the colours that are asked for."""
+    frames = film.vae.decode(latent)
+    frames = frames.reshape(-1, *frames.shape[-3:])
+    return colour_matched(frames, film.image, film.look.colour_match)
+
+
+def _line(number: int, clip: Clip, told: str, seconds: float, frames: int) -> str:
+    taken = f" in {seconds:.0f} s" if told == "sampled" else ""
+    return f"clip {number}: {told}{taken}, seed {clip.seed}, {frames} frames: {clip.prompt:.60}"
+
+
+def _sampled(
+    film: Film, clip: Clip, previous: torch.Tensor | None, last: bool, watch: Watch
+) -> torch.Tensor:
+    end = film.end if last else None
+    scene = film.scene_of(clip).anchored(
+        film.anchor, previous, end, clip.length, film.motion_latents if previous is not None else 0
+    )
+    out, _ = dual_sample(scene, film.plan, film.way, clip.seed, watch, keep=False)
+    samples: torch.Tensor = out["samples"]
+    return samples.cpu()
+
+
+def encoded(clip: Any, texts: Iterable[str]) -> dict[str, Any]:
+    """The conditioning of each text; all at once, so that the text encoder can leave."""
+    return {text: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts}
+
+
+def sized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
+    """The middle of an image [1, h, w, 3] at another size, as WanImageToVideo takes it."""
+    moved = image[..., :3].movedim(-1, 1)
+    return comfy.utils.common_upscale(moved, width, height, "lanczos", "center").movedim(1, -1)

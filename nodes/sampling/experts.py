@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -69,15 +69,20 @@ class _Model:
 
 
 class SharedRun:
-    """A sampler at work in its own thread, from the first expert's start to the last one's end."""
+    """A sampler at work in its own thread, from the first expert's start to the last one's end.
+
+    `options` are model options that the sampler gets in place of the first expert's.
+    """
 
     def __init__(
         self,
         sampler: comfy.samplers.Sampler,
         recording: Recording | None = None,
         replay: Replay | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.sampler = sampler
+        self._options = options or {}
         self.recording = recording
         self.replay = replay
         self.guider: Any = None
@@ -86,6 +91,7 @@ class SharedRun:
         self._requests: SimpleQueue[Any] = SimpleQueue()
         self._open: Any = None
         self._given: dict[str, Any] = {}
+        self._last: Answering | None = None
         self._closed = False
 
     def __enter__(self) -> SharedRun:
@@ -116,7 +122,8 @@ class SharedRun:
 
     def start(self, sigmas: torch.Tensor, extra_args: dict[str, Any], *args: Any) -> None:
         """Let the sampler run; `args` are those of `Sampler.sample` after its callback."""
-        self._given = extra_args["model_options"]
+        self._given = {**extra_args["model_options"], **self._options}
+        extra_args = extra_args | {"model_options": self._given}
         work = _with_torch_state(sigmas.device, self.sampler.sample)
         arguments = (_Model(self), sigmas, extra_args, self._callback, *args)
         target = contextvars.copy_context().run
@@ -128,15 +135,6 @@ class SharedRun:
             daemon=True,
         )
         self._thread.start()
-
-    def catch_up(self, sigmas: torch.Tensor) -> None:
-        """Let the keyframes of hooks begin where the run is, not at its first sigma."""
-        now = self._open.sigma.to(sigmas.device)
-        rest = {"transformer_options": {"sample_sigmas": now}}
-        for conds in self.guider.conds.values():
-            for hooks in filter(None, (cond.get("hooks") for cond in conds)):
-                patcher = self.guider.model_patcher
-                patcher.prepare_hook_patches_current_keyframe(now, hooks, rest)
 
     def _work(self, function: Callable[..., torch.Tensor], arguments: tuple[Any, ...]) -> None:
         result: Future[torch.Tensor] = Future()
@@ -177,6 +175,9 @@ class SharedRun:
     ) -> torch.Tensor:
         options = carried_over(call.model_options, self._given, own_options)
         x, sigma = (each.to(share.device) for each in (call.x, call.sigma))
+        if share is not self._last:
+            self._catch_up(sigma)
+            self._last = share
         out: torch.Tensor = self.guider(x, sigma, model_options=options, seed=call.seed)
         out = out.to(call.x.device)
         if self.recording and share.down_to:
@@ -184,6 +185,14 @@ class SharedRun:
             as_given = call.model_options is self._given
             self.recording.add(call.x, call.sigma, out) if as_given else self.recording.give_up()
         return out
+
+    def _catch_up(self, sigma: torch.Tensor) -> None:
+        """Let the keyframes of hooks begin where the run is: core begins with the first one."""
+        now = {"transformer_options": {"sample_sigmas": sigma}}
+        for conds in self.guider.conds.values():
+            for hooks in filter(None, (cond.get("hooks") for cond in conds)):
+                patcher = self.guider.model_patcher
+                patcher.prepare_hook_patches_current_keyframe(sigma, hooks, now)
 
 
 @dataclass
@@ -214,9 +223,7 @@ class Answering(comfy.samplers.Sampler):
             raise RuntimeError("A dual run can be sampled only once; a model wrapper asked again.")
         own_options = extra_args["model_options"]
         self.run.guider, self.device = model_wrap, sigmas.device
-        if self.run.started:
-            self.run.catch_up(sigmas)
-        else:
+        if not self.run.started:
             self.run.start(sigmas, extra_args, noise, latent_image, denoise_mask, disable_pbar)
         return self.run.answer(self, own_options, callback)
 

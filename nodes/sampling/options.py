@@ -1,8 +1,11 @@
-"""Model options that a sampler adds to, carried from the expert it got them from to another."""
+"""Model options of two experts in one sampler run: which count, and what the sampler adds."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
+
+import torch
 
 
 def carried_over(
@@ -27,3 +30,20 @@ def carried_over(
         else:
             merged[key] = value
     return merged
+
+
+def mask_function(functions: Sequence[tuple[float, Any]]) -> dict[str, Any]:
+    """The option with which a sampler asks for its mask: each expert's function in its share.
+
+    `functions` are the experts' own, or None, with the sigma down to which each counts; the sampler
+    reads the option once, at its start.
+    """
+    if len({id(function) for _, function in functions}) == 1:
+        return {}
+
+    def by_sigma(sigma: torch.Tensor, mask: torch.Tensor, extra_options: Any) -> torch.Tensor:
+        now = float(sigma.max())
+        function = next(function for down_to, function in functions if now >= down_to)
+        return function(sigma, mask, extra_options=extra_options) if function else mask
+
+    return {"denoise_mask_function": by_sigma}

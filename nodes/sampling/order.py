@@ -14,6 +14,7 @@ import comfy.utils
 import latent_preview
 import torch
 
+from .options import mask_function
 from .schedule import Plan, Share, cfg_of
 from .svi import latent_format_of, svi_concat, svi_conditioned
 
@@ -100,6 +101,14 @@ class Order:
         """The cfg of a model call by its sigma; None where it is one number."""
         levels = self.sigmas.tolist()
         return partial(cfg_of, share, levels) if len(set(share.cfgs)) > 1 else None
+
+    def sampler_options(self) -> dict[str, Any]:
+        """Model options that the sampler reads itself, where they are not the same for all."""
+        models = ((share, self.scene.expert(share.role)) for share in self.shares)
+        key = "denoise_mask_function"
+        return mask_function(
+            [(share.down_to, model.model_options.get(key)) for share, model in models]
+        )
 
     def options(self) -> dict[str, Any]:
         """What core's samplers take besides: mask, progress and preview, seed."""

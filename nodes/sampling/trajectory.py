@@ -27,11 +27,12 @@ def one_trajectory(order: Order, seen: Scene | None) -> tuple[dict[str, Any], st
     key = _key_of_high(order, seen) if seen else None
     if key and (found := _recordings.find(key)):
         try:
-            run = SharedRun(order.sampler_object(), replay=Replay(found))
+            run = SharedRun(order.sampler_object(), None, Replay(found), order.sampler_options())
             return _run(order, run, order.shares[-1:]), "high: as in an earlier run, not run again"
         except ReplayMissed:
             _recordings.forget(found)
-    run = SharedRun(order.sampler_object(), Recording(key) if key else None)
+    recording = Recording(key) if key else None
+    run = SharedRun(order.sampler_object(), recording, None, order.sampler_options())
     return _run(order, run, order.shares), ""
 
 

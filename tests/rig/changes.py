@@ -16,7 +16,7 @@ from comfy_extras.nodes_differential_diffusion import DifferentialDiffusion
 from comfy_extras.nodes_hooks import CreateHookKeyframe, SetHookKeyframes, SetModelHooksOnCond
 from comfy_extras.nodes_video_model import ConditioningSetAreaPercentageVideo
 
-from pack.nodes.sampling.order import Scene
+from pack.nodes.sampling.order import Scene  # type: ignore[import-not-found]
 
 Change = Callable[[Scene], Scene]
 Cond = list[Any]

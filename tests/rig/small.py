@@ -22,9 +22,9 @@ import nodes
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
 
-from pack.nodes.sampling.order import Scene
-from pack.nodes.sampling.run import Way, dual_sample
-from pack.nodes.sampling.schedule import Plan
+from pack.nodes.sampling.order import Scene  # type: ignore[import-not-found]
+from pack.nodes.sampling.run import Way, dual_sample  # type: ignore[import-not-found]
+from pack.nodes.sampling.schedule import Plan  # type: ignore[import-not-found]
 from rig.tiny_recipes import weights
 
 Cond = list[Any]

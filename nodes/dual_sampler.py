@@ -8,6 +8,7 @@ from ._api import SHOWS_TEXT, io
 from .sampling.order import Scene
 from .sampling.run import dual_sample
 from .sampling.schedule import Plan
+from .sampling.svi import samples_of
 from .settings import Settings, plan_input, recipe_inputs, settings_inputs, widget
 
 
@@ -70,8 +71,13 @@ class SVIProDualSampler(io.ComfyNode):
         chosen = Settings(**settings)
         scene = Scene(model_high, model_low, positive, negative, latent or {}, model_first)
         if anchor:
-            given = (each and each["samples"] for each in (anchor, previous, end))
-            scene = scene.anchored(*given, length, motion_latents)
+            scene = scene.anchored(
+                samples_of("anchor", anchor),
+                previous and samples_of("previous", previous),
+                end and samples_of("end", end),
+                length,
+                motion_latents,
+            )
         elif not latent:
             raise ValueError(
                 "Neither latent nor anchor is connected. Connect the latent of WanImageToVideo, or "

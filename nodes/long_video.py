@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import folder_paths
 import torch
 from comfy.cli_args import args
 
 from ..catalog.pairs import ROLES
 from ..catalog.stacks import Chosen
 from ._api import SHOWS_TEXT, InputImpl, io, ui
-from .lora.apply import patched
-from .lora_router import files_for
+from .lora_router import files_for, routed
 from .pair_picker import CatalogLoraPairPicker, files_of
 from .sampling.order import Scene
 from .sampling.schedule import Plan
-from .sampling.svi import JOINS
+from .sampling.svi import JOINS, samples_of
 from .sampling.wiring import check_experts
 from .settings import Settings, plan_input, recipe_inputs, settings_inputs, widget
 from .video.clips import Clip, parse_clips
-from .video.folder import ClipFolder, hashed, keys
-from .video.long import Film, Look, check_clips, encoded, made_clips, missing, sized
+from .video.folder import Following, hashed, keys
+from .video.long import Film, Look, check_clips, encoded, made_clips, missing, said, sized
+from .video.place import place_of
 from .video.progress import show_video, watching
 from .video.segments import frames_in, join_segments
 from .video.upstream import upstream_hash
@@ -126,7 +123,7 @@ class SVIProLongVideo(io.ComfyNode):
         colour_match: float = 0.0,
         fps: float = 16.0,
         filename_prefix: str = "video/dualpass",
-        following: str = "redo",
+        following: Following = "redo",
         base_model: str = "wan-i2v-14b",
         model_first: Any = None,
         previous: dict[str, Any] | None = None,
@@ -134,64 +131,48 @@ class SVIProLongVideo(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         chosen = Settings(**settings)
-        linked = plan
-        plan, way = chosen.plan(linked), chosen.way()
+        plan, way = chosen.plan(plan), chosen.way()
         clips = parse_clips(prompts, seed, length, seeds == NEW)
         check_clips(clips, motion_latents, join)
         check_experts(model_high, model_low, model_first)
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-            filename_prefix, folder_paths.get_output_directory(), width, height
-        )
-        shelf = ClipFolder.opened(Path(folder, f"{name}_clips"))
+        place = place_of(filename_prefix, width, height)
         experts = (model_high, model_low, model_first)
         pairs = {each.pairs: _chosen(base_model, each.pairs) for each in clips}
-        base = hashed(
-            cls._upstream(), repr(plan), repr(replace(way, sampler=None)), _files(experts)
-        )
-        marks = [
-            _mark(pairs[each.pairs], end_image is not None and each is clips[-1]) for each in clips
-        ]
-        found = keys(
-            base, [replace(each, pairs=mark) for each, mark in zip(clips, marks, strict=True)]
-        )
-        needed = missing(shelf, found, following)
-        texts = encoded(
-            clip, {negative, *(clips[number - 1].prompt for number in needed)} if needed else ()
-        )
+        base = hashed(cls._upstream(), said(plan, way), _lora_files(experts))
+        marks = [repr(_content(pairs[each.pairs])) for each in clips]
+        marks[-1] += " ends on an image" if end_image is not None else ""
+        known = keys(base, clips, marks)
+        needed = missing(place.clips, known, following)
+        new = {clips[number - 1].prompt for number in needed}
+        texts = encoded(clip, {negative, *new} if needed else ())
 
         def scene_of(each: Clip) -> Scene:
-            first, high, low = _routed(experts, pairs[each.pairs])
+            (high, low, first), _ = routed(experts, pairs[each.pairs])
             return Scene(high, low, texts[each.prompt], texts[negative], {}, first)
 
-        picture = sized(image[:1], width, height)
         film = Film(
             scene_of,
             vae,
             plan,
             way,
-            vae.encode(picture) if needed else picture,
-            picture,
-            previous and previous["samples"],
-            vae.encode(sized(end_image[:1], width, height))
-            if end_image is not None and needed
-            else None,
+            sized(image, width, height),
+            None if end_image is None else sized(end_image, width, height),
+            previous and samples_of("previous", previous),
             motion_latents,
             Look(join, colour_match, fps),
         )
         node = cls.hidden.unique_id
         shown = cls.hidden.dynprompt.get_display_node_id(node)
         watch = watching(model_high, node, len(clips), needed)
-        for made in made_clips(film, clips, found, shelf, following, watch):
-            clips_folder = os.path.join(subfolder, f"{name}_clips")
-            show_video(node, shown, _video(made.segments[-1].name, clips_folder))
-        file = f"{name}_{counter:05}_.mp4"
-        join_segments(made.segments, Path(folder, file), fps, cls._metadata())
-        report = "\n".join([*made.lines, f"{file}: {frames_in(Path(folder, file))} frames"])
+        for made in made_clips(film, clips, known, place.clips, following, watch):
+            show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
+        join_segments(made.segments, place.file, fps, cls._metadata())
+        report = "\n".join([*made.lines, f"{place.file.name}: {frames_in(place.file)} frames"])
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(Path(folder, file))),
+            InputImpl.VideoFromFile(str(place.file)),
             {"samples": made.latent},
             report,
-            ui={"text": [report], **_video(file, subfolder)},
+            ui={"text": [report], **_video(place.file.name, place.subfolder)},
         )
 
     @classmethod
@@ -213,31 +194,16 @@ def _chosen(base_model: str, pairs: str) -> tuple[Chosen, ...]:
     return CatalogLoraPairPicker.chosen(base_model, pairs) if pairs else ()
 
 
-def _files(experts: Iterable[Any]) -> list[Any]:
+def _lora_files(experts: Iterable[Any]) -> list[Any]:
     """Path, size and time of each LoRA file that our router put on a model."""
-    names = (
-        name for model in experts if model for name in model.get_attachment("dualpass_files") or ()
-    )
-    return [(name, os.stat(name).st_size, os.stat(name).st_mtime_ns) for name in names]
+    files = (model.get_attachment("dualpass_files") or () for model in experts if model)
+    stats = ((name, os.stat(name)) for names in files for name in names)
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
-def _mark(pairs: tuple[Chosen, ...], ends: bool) -> str:
-    """What makes two clips of the same words differ: files, strengths, and an end frame."""
-    files = [
-        (role, file.stamp, levels) for role in ROLES for file, levels in files_for(pairs, role)
-    ]
-    return repr((files, ends))
-
-
-def _routed(experts: tuple[Any, Any, Any], pairs: tuple[Chosen, ...]) -> tuple[Any, Any, Any]:
-    """First, high and low with a clip's own pairs on top of what they have."""
-    high, low, first = experts
-    slow = tuple(choice for choice in pairs if choice.pair.kind != "accelerator")
-    return (
-        first and patched(first, "first", files_for(slow, "high"))[0],
-        patched(high, "high", files_for(pairs, "high"))[0],
-        patched(low, "low", files_for(pairs, "low"))[0],
-    )
+def _content(pairs: tuple[Chosen, ...]) -> list[Any]:
+    """The files of a clip's own pairs, and their strengths."""
+    return [(role, file.stamp, levels) for role in ROLES for file, levels in files_for(pairs, role)]
 
 
 def _video(file: str, subfolder: str) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from .lora.files import LoraFile, find_file, open_file
 from .sampling.wiring import doubts
 from .sockets import LoraPairs, check_link
 
+# high, low, and the one that takes the first steps or None
+Experts = tuple[Any, Any, Any]
+
 
 class DualPassLoraRouter(io.ComfyNode):
     """Each file onto the expert it is for; a `both` file onto both."""
@@ -71,21 +74,35 @@ class DualPassLoraRouter(io.ComfyNode):
         strict: bool = True,
     ) -> io.NodeOutput:
         check_link("pairs", pairs, tuple)
-        # Both before either is used: a file for both passes is opened once.
-        files_high, files_low = files_for(pairs, "high"), files_for(pairs, "low")
-        high, text_high = patched(model_high, "high", files_high, mode, strict)
-        low, text_low = patched(model_low, "low", files_low, mode, strict)
-        slow = tuple(choice for choice in pairs if choice.pair.kind != "accelerator")
-        first = high
-        if slow != pairs:
-            # Its files are among those that were just logged.
-            files_first = files_for(slow, "high")
-            first, _ = patched(model_high, "first", files_first, mode, strict, logged=False)
-        lines = [text_high, text_low, *warnings(pairs), *doubts(model_high, model_low)]
-        if ", unmerged over " in text_high + text_low:
+        experts = (model_high, model_low, model_high)
+        (high, low, first), text = routed(experts, pairs, mode, strict)
+        lines = [text, *warnings(pairs), *doubts(model_high, model_low)]
+        if ", unmerged over " in text:
             lines.append("note: ModelSave and model merging leave unmerged LoRAs out.")
         report = "\n".join(lines)
         return io.NodeOutput(high, low, report, first, ui={"text": [report]})
+
+
+def routed(
+    experts: Experts, pairs: tuple[Chosen, ...], mode: str = "auto", strict: bool = True
+) -> tuple[Experts, str]:
+    """The experts with their files, and the report of high and low.
+
+    The last expert, if any, takes the first steps: it gets what the high one does, without the
+    accelerators.
+    """
+    high, low, first = experts
+    # All before any is used: a file for both passes is opened once.
+    files_high, files_low = files_for(pairs, "high"), files_for(pairs, "low")
+    new_high, text_high = patched(high, "high", files_high, mode, strict)
+    new_low, text_low = patched(low, "low", files_low, mode, strict)
+    slow = tuple(choice for choice in pairs if choice.pair.kind != "accelerator")
+    if first is high and slow == pairs:
+        first = new_high
+    elif first is not None:
+        # Its files are among those that were just logged.
+        first, _ = patched(first, "first", files_for(slow, "high"), mode, strict, logged=False)
+    return (new_high, new_low, first), f"{text_high}\n{text_low}"
 
 
 def files_for(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Levels]]:

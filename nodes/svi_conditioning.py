@@ -8,7 +8,7 @@ import comfy.model_management
 import torch
 
 from ._api import io
-from .sampling.svi import SviError, latent_format_of, svi_concat, svi_conditioned
+from .sampling.svi import latent_format_of, samples_of, svi_concat, svi_conditioned
 
 
 class SVIProConditioning(io.ComfyNode):
@@ -68,11 +68,11 @@ class SVIProConditioning(io.ComfyNode):
         motion_latents: int = 1,
     ) -> io.NodeOutput:
         concat, mask = svi_concat(
-            _samples("anchor", anchor),
-            _samples("previous", previous) if previous is not None else None,
+            samples_of("anchor", anchor),
+            previous and samples_of("previous", previous),
             length,
             motion_latents,
-            _samples("end", end) if end is not None else None,
+            end and samples_of("end", end),
             latent_format_of(model),
         )
         positive, negative = svi_conditioned(positive, negative, concat, mask)
@@ -84,10 +84,3 @@ _PREVIOUS = (
     "The sampled latent of the clip before; or the last frames of a video, encoded: "
     "1 and 4 for each of motion_latents. None for the first clip."
 )
-
-
-def _samples(name: str, latent: object) -> torch.Tensor:
-    match latent:
-        case {"samples": torch.Tensor() as samples}:
-            return samples
-    raise SviError(f"{name} takes a link from VAE Encode or from a sampler, not {latent!r:.80}.")

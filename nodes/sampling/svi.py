@@ -33,6 +33,14 @@ def latent_format_of(model: Any) -> Any:
     return latent_format
 
 
+def samples_of(name: str, latent: object) -> torch.Tensor:
+    """The tensor of a LATENT. Raises SviError for what an API prompt wrote in place of a link."""
+    match latent:
+        case {"samples": torch.Tensor() as samples}:
+            return samples
+    raise SviError(f"{name} takes a link from VAE Encode or from a sampler, not {latent!r:.80}.")
+
+
 def svi_concat(
     anchor: torch.Tensor,
     previous: torch.Tensor | None,

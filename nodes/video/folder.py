@@ -58,12 +58,15 @@ class Keys(NamedTuple):
     chain: str
 
 
-def keys(base: str, clips: Sequence[Clip]) -> tuple[Keys, ...]:
-    """The keys of each clip; `base` says what all clips share, and counts for both keys."""
+def keys(base: str, clips: Sequence[Clip], marks: Sequence[str] = ()) -> tuple[Keys, ...]:
+    """The keys of each clip; `base` says what all clips share, and counts for both keys.
+
+    `marks` say what else a clip is made from, one for each.
+    """
     made: list[Keys] = []
     chain = hashed("clips", base)
-    for clip in clips:
-        own = hashed("clip", base, asdict(clip))
+    for clip, mark in zip(clips, marks or [""] * len(clips), strict=True):
+        own = hashed("clip", base, asdict(clip), mark)
         chain = hashed(chain, own)
         made.append(Keys(own, chain))
     return tuple(made)

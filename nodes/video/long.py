@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -36,20 +37,25 @@ class Look:
 class Film:
     """A long video: how its clips are sampled, and what they are given.
 
-    `anchor` is the encoded image that every clip is reminded of, `image` the same as [1, h, w, 3];
-    `previous` an encoded video that the first clip goes on from, `end` what the last one ends on.
+    Every clip is reminded of `image` [1, h, w, 3], the last one ends on `end`, and the first one
+    goes on from `previous`, the latent of a video.
     """
 
     scene_of: Callable[[Clip], Scene]
     vae: Any
     plan: Plan
     way: Way
-    anchor: torch.Tensor
     image: torch.Tensor
-    previous: torch.Tensor | None
     end: torch.Tensor | None
+    previous: torch.Tensor | None
     motion_latents: int
     look: Look
+
+    @cached_property
+    def anchor(self) -> torch.Tensor:
+        """The encoded image: once for all clips."""
+        anchor: torch.Tensor = self.vae.encode(self.image)
+        return anchor
 
 
 @dataclass
@@ -73,6 +79,11 @@ def check_clips(clips: Sequence[Clip], motion_latents: int, join: str) -> None:
                 f"Clip {number} has {clip.length} frames; with motion_latents {motion_latents} and "
                 f"join {join} it needs {least} or more."
             )
+
+
+def said(plan: Plan, way: Way) -> str:
+    """What a run is asked for, but for a given sampler, which its own node says."""
+    return repr((plan, replace(way, sampler=None)))
 
 
 def missing(folder: ClipFolder, keys: Sequence[Keys], following: Following) -> list[int]:
@@ -146,10 +157,9 @@ def _line(number: int, clip: Clip, told: str, seconds: float, frames: int) -> st
 def _sampled(
     film: Film, clip: Clip, previous: torch.Tensor | None, last: bool, watch: Watch
 ) -> torch.Tensor:
-    end = film.end if last else None
-    scene = film.scene_of(clip).anchored(
-        film.anchor, previous, end, clip.length, film.motion_latents if previous is not None else 0
-    )
+    end = film.vae.encode(film.end) if last and film.end is not None else None
+    motion = film.motion_latents if previous is not None else 0
+    scene = film.scene_of(clip).anchored(film.anchor, previous, end, clip.length, motion)
     out, _ = dual_sample(scene, film.plan, film.way, clip.seed, watch, keep=False)
     samples: torch.Tensor = out["samples"]
     return samples.cpu()
@@ -161,6 +171,6 @@ def encoded(clip: Any, texts: Iterable[str]) -> dict[str, Any]:
 
 
 def sized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """The middle of an image [1, h, w, 3] at another size, as WanImageToVideo takes it."""
-    moved = image[..., :3].movedim(-1, 1)
+    """The middle of the first of some images, [1, h, w, 3], as WanImageToVideo takes it."""
+    moved = image[:1, ..., :3].movedim(-1, 1)
     return comfy.utils.common_upscale(moved, width, height, "lanczos", "center").movedim(1, -1)

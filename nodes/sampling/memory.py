@@ -8,19 +8,19 @@ import importlib.util
 import comfy.memory_management
 import comfy.model_management
 
+# What execution.py calls after each node; ComfyUI 0.18 lacks the second.
+CLEANED = (
+    ("comfy.model_management", "reset_cast_buffers"),
+    ("comfy.model_prefetch", "cleanup_prefetch_queues"),
+    ("comfy_aimdo.model_vbar", "vbars_reset_watermark_limits"),
+)
+
 
 def reset_as_after_a_node() -> None:
-    """With dynamic VRAM: let go of what casting weights has left, as execution.py after a node.
-
-    ComfyUI 0.18 lacks the prefetch queues. Elsewhere, and without dynamic VRAM, there is nothing.
-    """
+    """With dynamic VRAM: let go of what casting weights has left. Else there is nothing to do."""
     if not getattr(comfy.memory_management, "aimdo_enabled", False):
         return
-    comfy.model_management.reset_cast_buffers()
-    for module, function in (
-        ("comfy.model_prefetch", "cleanup_prefetch_queues"),
-        ("comfy_aimdo.model_vbar", "vbars_reset_watermark_limits"),
-    ):
+    for module, function in CLEANED:
         if importlib.util.find_spec(module):
             getattr(importlib.import_module(module), function)()
 

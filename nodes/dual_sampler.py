@@ -84,6 +84,7 @@ class SVIProDualSampler(io.ComfyNode):
                 "for SVI the encoded first frame as the anchor."
             )
         out, text = dual_sample(scene, chosen.plan(plan), chosen.way(denoise), seed)
+        text = "\n".join([text, *chosen.told()])
         return io.NodeOutput(out, text, ui={"text": [text]})
 
 

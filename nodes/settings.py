@@ -54,6 +54,13 @@ class Settings:
         levels = tuple(self.sigmas.tolist())
         return replace(plan, steps=len(levels) - 1, sigmas=levels, scheduler="given sigmas")
 
+    def told(self) -> list[str]:
+        """What is to be told of a preset, under the schedule."""
+        if not (preset := PRESETS.get(self.settings)):
+            return []
+        made_for = f"Made for {preset.length} frames."
+        return [f"{self.settings}: {preset.source}. {preset.note} {made_for}"]
+
     def way(self, denoise: float = 1.0) -> Way:
         """How the run is made."""
         if self.sampler is not None and not isinstance(self.sampler, comfy.samplers.Sampler):

@@ -14,7 +14,10 @@ from pack.catalog.entries import read_entries
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-NODES = {"CatalogLoraPairPicker", "DualPassLoraRouter", "SVIProDualSampler"}
+NODES = {
+    *("CatalogLoraPairPicker", "DualPassLoraRouter", "SVIProDualSampler"),
+    *("SVIProLongVideo", "SVIProConditioning", "SVIProJoin"),
+}
 
 
 def test_each_command_of_dev_py_is_in_the_readme_and_the_other_way_round() -> None:

@@ -63,7 +63,7 @@ class SVIProLongVideo(io.ComfyNode):
                 io.Vae.Input("vae"),
                 io.Image.Input("image", tooltip="The first frame, of which each clip is reminded."),
                 io.String.Input("prompts", multiline=True, tooltip=_PROMPTS),
-                io.String.Input("negative", multiline=True, optional=True, tooltip=_NEGATIVE),
+                widget(io.String, "negative", "", _NEGATIVE, multiline=True),
                 plan_input(),
                 *settings_inputs(),
                 *_clip_inputs(base_models),
@@ -235,7 +235,7 @@ def _default(base_models: list[str]) -> str | None:
 _PROMPTS = (
     "A clip for each line. Behind the words: | seed=7 | length=49 | pairs=style@0.8, for this clip."
 )
-_NEGATIVE = "What no clip should show. Counts where cfg is above 1."
+_NEGATIVE = "What no clip should show; counts where cfg is above 1."
 _PREVIOUS = "Go on from this: a clip's latent, or the encoded end of any video."
 _LENGTH = "Frames of a clip, 1 more than a multiple of 4. SVI was trained with 81."
 _MOTION = "How many latents lead from clip to clip; 1 is what SVI was trained with."

@@ -31,11 +31,40 @@ NODES = {
         ],
         ["LATENT", "STRING"],
     ),
+    "SVIProLongVideo": (
+        ["model_high", "model_low", "clip", "vae", "image", "prompts"],
+        [
+            *("negative", "plan", "seed", "settings", "steps", "cfg_high", "cfg_low"),
+            *("sampler_name", "scheduler", "shift", "split", "boundary", "switch_step"),
+            *("width", "height", "length", "motion_latents", "seeds", "join", "colour_match"),
+            *("fps", "filename_prefix", "following", "base_model", "trajectory", "cfg_steps"),
+            *("sampler", "sigmas", "model_first", "first_steps", "cfg_first", "previous"),
+            "end_image",
+        ],
+        ["VIDEO", "LATENT", "STRING"],
+    ),
+    "SVIProConditioning": (
+        ["positive", "negative", "model", "anchor"],
+        ["previous", "end", "length", "motion_latents"],
+        ["CONDITIONING", "CONDITIONING", "LATENT"],
+    ),
+    "SVIProJoin": (
+        ["frames_before", "frames"],
+        ["motion_latents", "join", "colour_match", "anchor"],
+        ["IMAGE"],
+    ),
+}
+LINKS = {
+    *("plan", "sampler", "sigmas", "model_first", "anchor", "previous", "end", "end_image"),
+    "latent",
 }
 OUTPUT_NAMES = {
     "CatalogLoraPairPicker": ["pairs", "plan"],
     "DualPassLoraRouter": ["model_high", "model_low", "report", "model_first"],
     "SVIProDualSampler": ["latent", "schedule"],
+    "SVIProLongVideo": ["video", "latent", "report"],
+    "SVIProConditioning": ["positive", "negative", "latent"],
+    "SVIProJoin": ["frames"],
 }
 
 
@@ -62,14 +91,12 @@ def test_the_pairs_input_is_text_on_the_wire_drawn_by_our_widget(server: Server)
     assert options["socketless"] is True
 
 
-def test_every_widget_of_the_sampler_has_a_default_and_a_tooltip_that_explains_it(
-    server: Server,
-) -> None:
-    widgets = info(server, "SVIProDualSampler")["input"]["optional"]
-    links = {"sampler", "sigmas", "model_first", "anchor", "previous", "end"}
-    for name in NODES["SVIProDualSampler"][1][2:]:
-        assert name in links or "default" in widgets[name][1], name
-        assert widgets[name][1]["tooltip"], name
+@pytest.mark.parametrize("node", ("SVIProDualSampler", "SVIProLongVideo", "SVIProConditioning"))
+def test_every_widget_has_a_default_and_every_input_a_tooltip(server: Server, node: str) -> None:
+    inputs = info(server, node)["input"]["optional"]
+    for name in NODES[node][1]:
+        assert name in LINKS or "default" in inputs[name][1], name
+        assert inputs[name][1]["tooltip"], name
 
 
 @pytest.mark.parametrize("prefix", ("/api", ""))

@@ -229,3 +229,14 @@ def test_a_wrapper_that_samples_again_is_told_that_it_can_not() -> None:
     at = scene(low=lambda model: model.add_wrapper(WrappersMP.SAMPLER_SAMPLE, twice))
     with nothing_left(at, RuntimeError):
         sampled(at)
+
+
+@pytest.mark.parametrize("two_passes", (False, True))
+@pytest.mark.parametrize("role", ("high", "low"))
+def test_numbers_that_are_not_finite_are_told_with_their_pass(role: str, two_passes: bool) -> None:
+    def spoil(model: Any) -> None:
+        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * float("nan"))
+
+    at = scene(**{role: spoil})
+    with pytest.raises(ValueError, match=rf"The {role}-noise expert left 64 of 64 numbers"):
+        dual_sample(at, PLAN, Way(step=3, two_passes=two_passes), small.SEED, keep=False)

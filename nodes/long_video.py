@@ -167,7 +167,8 @@ class SVIProLongVideo(io.ComfyNode):
         for made in made_clips(film, clips, known, place.clips, following, watch):
             show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
         join_segments(made.segments, place.file, fps, cls._metadata())
-        report = "\n".join([*made.lines, f"{place.file.name}: {frames_in(place.file)} frames"])
+        ending = f"{place.file.name}: {frames_in(place.file)} frames"
+        report = "\n".join([*chosen.told(), *made.settings, *made.lines, ending])
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(place.file)),
             {"samples": made.latent},

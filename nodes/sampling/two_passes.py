@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import comfy.model_management
@@ -39,6 +41,8 @@ def _pass(
     noise = torch.zeros(latent.size(), dtype=latent.dtype) if start else order.noise()
     model, cfg = scene.expert(share.role), share.cfgs[0]
     options = order.options() | {"noise_mask": scene.latent.get("noise_mask")}
+    # One bar over all passes, where each of core's nodes has its own.
+    options["callback"] = partial(_further, options["callback"], start, len(order.sigmas) - 1)
     if order.sampler or plan.sigmas:
         sampler, sigmas = order.sampler_object(), order.sigmas[start : end + 1]
         return comfy.sample.sample_custom(
@@ -60,3 +64,9 @@ def _pass(
         force_full_denoise=end == len(order.sigmas) - 1,
         **options,
     )
+
+
+def _further(
+    callback: Callable[..., None], start: int, steps: int, step: int, x0: Any, x: Any, _: int
+) -> None:
+    callback(start + step, x0, x, steps)

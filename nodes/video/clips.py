@@ -12,6 +12,7 @@ _newline = re.compile(r"\r\n|\r|\n")
 _option = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*", re.DOTALL)
 _number = re.compile(r"[0-9]{1,20}")
 _seeds = 2**64
+_longest = 16381
 _options = "Options are seed=7, length=49 and pairs=style@0.8"
 
 
@@ -48,8 +49,10 @@ def _clip(at: int, line: str, seed: int, length: int) -> Clip:
     try:
         prompt, options = _parted(line)
         length = _count("length", options["length"]) if "length" in options else length
-        if length < 5 or length % 4 != 1:
-            raise ClipError(f"length is {length}; it must be 5, 9, 13 or so on, as 81 is.")
+        if length % 4 != 1 or not 5 <= length <= _longest:
+            raise ClipError(
+                f"length is {length}; it must be 5, 9, 13 or so on, to {_longest}, as 81 is."
+            )
         seed = _count("seed", options["seed"]) if "seed" in options else seed
         return Clip(prompt, seed, length, _pairs(options["pairs"]) if "pairs" in options else "")
     except (ClipError, SelectionError) as error:

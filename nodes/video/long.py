@@ -60,8 +60,12 @@ class Film:
 
 @dataclass
 class Made:
-    """What has been made so far: a segment and a line for each clip, and the last one's latent."""
+    """What has been made so far: a segment and a line for each clip, and the last one's latent.
 
+    `settings` are the lines on steps, cfg and doubts of the first clip that was sampled.
+    """
+
+    settings: list[str] = field(default_factory=list)
     segments: list[Path] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     latent: torch.Tensor | None = None
@@ -114,7 +118,8 @@ def made_clips(
         if path:
             latent = folder.load(path)["samples"]
         else:
-            latent = _sampled(film, clip, previous, last, watch(number))
+            latent, text = _sampled(film, clip, previous, last, watch(number))
+            made.settings = made.settings or _settings_in(text)
             path = folder.save(number, *key, {"samples": latent})
         look = film.look
         segment_key = hashed(segment_key, path.name, asdict(look), film.motion_latents, last)
@@ -134,6 +139,11 @@ def made_clips(
         seconds = time.monotonic() - started
         made.lines.append(_line(number, clip, told, seconds, frames_in(segment)))
         yield made
+
+
+def _settings_in(schedule: str) -> list[str]:
+    lines = schedule.splitlines()
+    return lines[:2] + [line for line in lines[2:] if line.startswith(("warning", "note"))]
 
 
 def _held(film: Film, before: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -156,13 +166,12 @@ def _line(number: int, clip: Clip, told: str, seconds: float, frames: int) -> st
 
 def _sampled(
     film: Film, clip: Clip, previous: torch.Tensor | None, last: bool, watch: Watch
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, str]:
     end = film.vae.encode(film.end) if last and film.end is not None else None
     motion = film.motion_latents if previous is not None else 0
     scene = film.scene_of(clip).anchored(film.anchor, previous, end, clip.length, motion)
-    out, _ = dual_sample(scene, film.plan, film.way, clip.seed, watch, keep=False)
-    samples: torch.Tensor = out["samples"]
-    return samples.cpu()
+    out, text = dual_sample(scene, film.plan, film.way, clip.seed, watch, keep=False)
+    return out["samples"].cpu(), text
 
 
 def encoded(clip: Any, texts: Iterable[str]) -> dict[str, Any]:

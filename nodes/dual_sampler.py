@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfy.model_patcher import ModelPatcher
+
 from ._api import SHOWS_TEXT, io
 from .sampling.order import Scene
 from .sampling.run import dual_sample
 from .sampling.schedule import Plan
 from .sampling.svi import samples_of
-from .settings import Settings, plan_input, recipe_inputs, settings_inputs, widget
+from .settings import (
+    Settings,
+    check_kind,
+    plan_input,
+    recipe_inputs,
+    seed_input,
+    settings_inputs,
+    widget,
+)
+from .sockets import check_link
 
 
 class SVIProDualSampler(io.ComfyNode):
@@ -33,6 +44,7 @@ class SVIProDualSampler(io.ComfyNode):
                     "latent", optional=True, tooltip="What is denoised. With an anchor, none."
                 ),
                 plan_input(),
+                seed_input(),
                 *settings_inputs(),
                 widget(io.Float, "denoise", 1.0, _DENOISE, min=0.0, max=1.0, step=0.01),
                 *recipe_inputs(),
@@ -69,6 +81,12 @@ class SVIProDualSampler(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         chosen = Settings(**settings)
+        for name, value in (("seed", seed), ("length", length), ("motion_latents", motion_latents)):
+            check_kind(name, value, int)
+        check_kind("denoise", denoise, float)
+        check_link("model_low", model_low, ModelPatcher, "a model loader")
+        check_link("model_first", model_first, ModelPatcher | None, "DualPass LoRA Router")
+        check_link("latent", latent, dict | None, "WanImageToVideo")
         scene = Scene(model_high, model_low, positive, negative, latent or {}, model_first)
         if anchor:
             scene = scene.anchored(
@@ -78,6 +96,8 @@ class SVIProDualSampler(io.ComfyNode):
                 length,
                 motion_latents,
             )
+        elif previous or end:
+            raise ValueError("previous and end need an anchor: the encoded first frame.")
         elif not latent:
             raise ValueError(
                 "Neither latent nor anchor is connected. Connect the latent of WanImageToVideo, or "

@@ -16,22 +16,31 @@ from .lora_router import files_for, routed
 from .pair_picker import CatalogLoraPairPicker, files_of
 from .sampling.order import Scene
 from .sampling.schedule import Plan
-from .sampling.svi import JOINS, samples_of
+from .sampling.svi import samples_of
 from .sampling.wiring import check_experts
-from .settings import Settings, plan_input, recipe_inputs, settings_inputs, widget
+from .settings import (
+    NEW,
+    Settings,
+    clip_inputs,
+    film_inputs,
+    plan_input,
+    recipe_inputs,
+    seed_input,
+    settings_inputs,
+    widget,
+)
 from .video.clips import Clip, parse_clips
 from .video.folder import Following, hashed, keys
-from .video.long import Film, Look, check_clips, encoded, made_clips, missing, said, sized
+from .video.long import Film, Look, check_clips, encoded, made_clips, said, sized
 from .video.place import place_of
 from .video.progress import show_video, watching
 from .video.segments import frames_in, join_segments
 from .video.upstream import upstream_hash
 
-NEW, SAME = "new for each clip", "the same"
 # Inputs that change no sampled clip, or that a clip says itself.
 NOT_SAMPLED = {
     *("prompts", "seed", "seeds", "length", "join", "colour_match", "fps", "following"),
-    *("filename_prefix", "base_model", "plan"),
+    *("filename_prefix", "base_model", "plan", "end_image"),
     *(name for name in Settings.__dataclass_fields__ if name not in ("sampler", "sigmas")),
 }
 
@@ -65,8 +74,10 @@ class SVIProLongVideo(io.ComfyNode):
                 io.String.Input("prompts", multiline=True, tooltip=_PROMPTS),
                 widget(io.String, "negative", "", _NEGATIVE, multiline=True),
                 plan_input(),
+                seed_input(),
+                *film_inputs(),
                 *settings_inputs(),
-                *_clip_inputs(base_models),
+                *clip_inputs(base_models),
                 *recipe_inputs(),
                 io.Latent.Input("previous", optional=True, tooltip=_PREVIOUS),
                 io.Image.Input("end_image", optional=True, tooltip="What the last clip ends on."),
@@ -83,24 +94,31 @@ class SVIProLongVideo(io.ComfyNode):
     def validate_inputs(
         cls,
         prompts: Any = "",
-        seed: Any = 0,
         length: Any = 81,
         motion_latents: Any = 1,
         join: Any = "blend",
-        base_model: Any = None,
+        base_model: Any = "wan-i2v-14b",
     ) -> bool | str:
         """The reason why these clips can not be made, before anything is loaded."""
-        typed = (isinstance(each, int) for each in (seed, length, motion_latents))
-        if not isinstance(prompts, str) or not all(typed):
+        typed = isinstance(length, int) and isinstance(motion_latents, int)
+        if not isinstance(prompts, str) or not typed:
             return True  # a link: known when the node runs
         try:
-            clips = parse_clips(prompts, seed, length, True)
+            clips = parse_clips(prompts, 0, length, True)
             check_clips(clips, motion_latents, str(join))
-            for clip in clips:
-                files_of(_chosen(base_model, clip.pairs))
+            _chosen(base_model, clips)
         except ValueError as error:
             return str(error)
         return True
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, prompts: Any = "", base_model: Any = "wan-i2v-14b", **_: Any
+    ) -> str:
+        """Changes with the catalog, and with each file of the pairs in the prompts."""
+        clips = parse_clips(prompts, 0, 81, True) if isinstance(prompts, str) else ()
+        pairs = [_content(each) for each in _chosen(base_model, clips).values()]
+        return hashed(CatalogLoraPairPicker.store.catalog().revision, repr(pairs))
 
     @classmethod
     def execute(
@@ -133,21 +151,23 @@ class SVIProLongVideo(io.ComfyNode):
         chosen = Settings(**settings)
         plan, way = chosen.plan(plan), chosen.way()
         clips = parse_clips(prompts, seed, length, seeds == NEW)
-        check_clips(clips, motion_latents, join)
+        check_clips(clips, motion_latents, join, previous is not None)
         check_experts(model_high, model_low, model_first)
         place = place_of(filename_prefix, width, height)
         experts = (model_high, model_low, model_first)
-        pairs = {each.pairs: _chosen(base_model, each.pairs) for each in clips}
+        pairs = _chosen(base_model, clips)
         base = hashed(cls._upstream(), said(plan, way), _lora_files(experts))
         marks = [repr(_content(pairs[each.pairs])) for each in clips]
-        marks[-1] += " ends on an image" if end_image is not None else ""
+        marks[-1] += cls._upstream("end_image") if end_image is not None else ""
         known = keys(base, clips, marks)
-        needed = missing(place.clips, known, following)
-        new = {clips[number - 1].prompt for number in needed}
-        texts = encoded(clip, {negative, *new} if needed else ())
+        needed = [number for number, _, path in place.clips.walk(known, following) if not path]
+        new = [clips[number - 1] for number in needed]
+        texts = encoded(clip, {negative, *(each.prompt for each in new)} if new else ())
+        # All before the first clip: what is wrong with a file is told now, not hours later.
+        models = {each.pairs: routed(experts, pairs[each.pairs])[0] for each in new}
 
         def scene_of(each: Clip) -> Scene:
-            (high, low, first), _ = routed(experts, pairs[each.pairs])
+            high, low, first = models[each.pairs]
             return Scene(high, low, texts[each.prompt], texts[negative], {}, first)
 
         film = Film(
@@ -177,11 +197,12 @@ class SVIProLongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def _upstream(cls) -> str:
-        """The hash of what the clips are sampled from, but for what each of them says itself."""
-        prompt = cls.hidden.dynprompt
+    def _upstream(cls, name: str = "") -> str:
+        """The hash of what feeds one input, or of all that is the same for all clips."""
+        prompt, node = cls.hidden.dynprompt, cls.hidden.unique_id
         nodes = {each: prompt.get_node(each) for each in prompt.all_node_ids()}
-        return upstream_hash(nodes, cls.hidden.unique_id, NOT_SAMPLED)
+        others = {each for each in nodes[node]["inputs"] if each != name}
+        return upstream_hash(nodes, node, others if name else NOT_SAMPLED)
 
     @classmethod
     def _metadata(cls) -> dict[str, Any]:
@@ -191,8 +212,17 @@ class SVIProLongVideo(io.ComfyNode):
         return {**(cls.hidden.extra_pnginfo or {}), "prompt": cls.hidden.prompt}
 
 
-def _chosen(base_model: str, pairs: str) -> tuple[Chosen, ...]:
-    return CatalogLoraPairPicker.chosen(base_model, pairs) if pairs else ()
+def _chosen(base_model: str, clips: Iterable[Clip]) -> dict[str, tuple[Chosen, ...]]:
+    """The pairs of each selection that a clip names. Raises ValueError with the clip's number."""
+    found: dict[str, tuple[Chosen, ...]] = {"": ()}
+    for number, clip in enumerate(clips, 1):
+        try:
+            if clip.pairs not in found:
+                found[clip.pairs] = CatalogLoraPairPicker.chosen(base_model, clip.pairs)
+                files_of(found[clip.pairs])
+        except ValueError as error:
+            raise ValueError(f"Clip {number}: {error}") from None
+    return found
 
 
 def _lora_files(experts: Iterable[Any]) -> list[Any]:
@@ -212,39 +242,8 @@ def _video(file: str, subfolder: str) -> dict[str, Any]:
     return dict(ui.PreviewVideo([shown]).as_dict())
 
 
-def _clip_inputs(base_models: list[str]) -> list[Any]:
-    size = {"min": 16, "max": 16384, "step": 16}
-    return [
-        widget(io.Int, "width", 832, "Of the video. The image is cut to it.", **size),
-        widget(io.Int, "height", 480, "Of the video. The image is cut to it.", **size),
-        widget(io.Int, "length", 81, _LENGTH, min=5, max=16381, step=4),
-        widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
-        widget(io.Combo, "seeds", NEW, _SEEDS, options=[NEW, SAME]),
-        widget(io.Combo, "join", "blend", _JOIN, options=[*JOINS]),
-        widget(io.Float, "colour_match", 0.0, _COLOUR, min=0.0, max=1.0, step=0.05, round=0.01),
-        widget(io.Float, "fps", 16.0, "Frames a second.", min=1.0, max=120.0, step=1.0),
-        widget(io.String, "filename_prefix", "video/dualpass", _PREFIX),
-        widget(io.Combo, "following", "redo", _FOLLOWING, options=["redo", "keep"]),
-        widget(io.Combo, "base_model", _default(base_models), _BASE_MODEL, options=base_models),
-    ]
-
-
-def _default(base_models: list[str]) -> str | None:
-    return "wan-i2v-14b" if "wan-i2v-14b" in base_models else None
-
-
 _PROMPTS = (
     "A clip for each line. Behind the words: | seed=7 | length=49 | pairs=style@0.8, for this clip."
 )
 _NEGATIVE = "What no clip should show; counts where cfg is above 1."
 _PREVIOUS = "Go on from this: a clip's latent, or the encoded end of any video."
-_LENGTH = "Frames of a clip, 1 more than a multiple of 4. SVI was trained with 81."
-_MOTION = "How many latents lead from clip to clip; 1 is what SVI was trained with."
-_SEEDS = "SVI's authors advise a new seed for each clip: the same one lets faults add up."
-_JOIN = "blend fades the frames that two clips share, cut drops the later ones, as SVI does."
-_COLOUR = "Pull the colours of each clip to those of the image: 0 not at all, 1 wholly."
-_PREFIX = "Where the video is saved. Its clips lie beside it, in a folder of that name."
-_FOLLOWING = (
-    "When a clip has changed: redo makes those behind it anew, keep leaves them as they are."
-)
-_BASE_MODEL = "The model that pairs in the prompts are for."

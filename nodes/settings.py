@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import comfy.samplers
@@ -11,10 +11,12 @@ import torch
 from ._api import io
 from .sampling.presets import PRESETS
 from .sampling.run import Way
-from .sampling.schedule import First, Plan, PlanError, cfgs_from
+from .sampling.schedule import First, Plan, PlanError, cfgs_from, check_sigmas
+from .sampling.svi import JOINS
 from .sockets import DualPassPlan, check_link
 
 ONE, TWO_PASSES = "one", "two passes as core"
+NEW, SAME = "new for each clip", "the same"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Settings:
     first_steps: int = 1
     cfg_first: float = 3.5
 
+    def __post_init__(self) -> None:
+        """Raise for what an API prompt linked though no widget could hold it."""
+        for each in fields(self):
+            check_kind(each.name, getattr(self, each.name), type(each.default))
+
     def plan(self, linked: Plan | None) -> Plan:
         """The plan that counts: the linked one, a preset's, or that of the widgets."""
         check_link("plan", linked, Plan | None)
@@ -51,7 +58,8 @@ class Settings:
             return plan
         if not isinstance(self.sigmas, torch.Tensor) or self.sigmas.ndim != 1:
             raise PlanError("sigmas takes a link from a scheduler node.")
-        levels = tuple(self.sigmas.tolist())
+        levels = tuple(self.sigmas.float().tolist())
+        check_sigmas(levels)
         return replace(plan, steps=len(levels) - 1, sigmas=levels, scheduler="given sigmas")
 
     def told(self) -> list[str]:
@@ -65,8 +73,10 @@ class Settings:
         """How the run is made."""
         if self.sampler is not None and not isinstance(self.sampler, comfy.samplers.Sampler):
             raise PlanError("sampler takes a link from a sampler node, such as KSamplerSelect.")
-        preset = PRESETS.get(self.settings)
-        step = preset.split_step if preset else self.switch_step if self.split == "step" else None
+        step = self.switch_step if self.split == "step" else None
+        if preset := PRESETS.get(self.settings):
+            # Its step is one of its own sigmas.
+            step = preset.split_step if self.sigmas is None else None
         first = First(self.first_steps, self.cfg_first)
         return Way(step, denoise, first, self.sampler, self.trajectory == TWO_PASSES)
 
@@ -82,18 +92,30 @@ class Settings:
         )
 
 
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise unless a value is of the kind of its default; of other kinds there are only links."""
+    words = {int: "a whole number", float: "a number", str: "text"}
+    allowed = (int, float) if kind is float else kind
+    if kind in words and (isinstance(value, bool) or not isinstance(value, allowed)):
+        raise PlanError(f"{name} is {value!r}; it must be {words[kind]}.")
+
+
 def plan_input() -> Any:
     """The link from the picker."""
     return DualPassPlan.Input("plan", optional=True, tooltip=_PLAN)
 
 
+def seed_input() -> Any:
+    """The seed, with what becomes of it after a run."""
+    seeds = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
+    return widget(io.Int, "seed", 0, "The noise of the whole run.", **seeds)
+
+
 def settings_inputs() -> list[Any]:
     """What a run needs; all may be left out of an API prompt, and the first are seen first."""
     samplers, schedulers = comfy.samplers.KSampler.SAMPLERS, comfy.samplers.KSampler.SCHEDULERS
-    seeds = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
     counts = {"min": 1, "max": 10000}
     return [
-        widget(io.Int, "seed", 0, "The noise of the whole run.", **seeds),
         widget(io.Combo, "settings", "plan", _SETTINGS, options=["plan", "manual", *PRESETS]),
         widget(io.Int, "steps", 20, "Steps of all experts together.", **counts),
         widget(io.Float, "cfg_high", 3.5, "Guidance of the high-noise expert; 1 is off.", **_CFG),
@@ -117,6 +139,31 @@ def recipe_inputs() -> list[Any]:
         io.Model.Input("model_first", optional=True, tooltip=_MODEL_FIRST),
         widget(io.Int, "first_steps", 1, _FIRST_STEPS, min=0, max=10000),
         widget(io.Float, "cfg_first", 3.5, "Guidance of the first steps.", **_CFG),
+    ]
+
+
+def film_inputs() -> list[Any]:
+    """What is changed most, above the settings of the sampling."""
+    size = {"min": 16, "max": 16384, "step": 16}
+    return [
+        widget(io.Int, "width", 832, "Of the video. The image is cut to it.", **size),
+        widget(io.Int, "height", 480, "Of the video. The image is cut to it.", **size),
+        widget(io.Int, "length", 81, _CLIP_LENGTH, min=5, max=16381, step=4),
+        widget(io.Float, "fps", 16.0, "Frames a second.", min=1.0, max=120.0, step=1.0),
+        widget(io.String, "filename_prefix", "video/dualpass", _PREFIX),
+    ]
+
+
+def clip_inputs(base_models: list[str]) -> list[Any]:
+    """How the clips of a long video hang together."""
+    default = "wan-i2v-14b" if "wan-i2v-14b" in base_models else None
+    return [
+        widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
+        widget(io.Combo, "seeds", NEW, _SEEDS, options=[NEW, SAME]),
+        widget(io.Combo, "join", "blend", _JOIN, options=[*JOINS]),
+        widget(io.Float, "colour_match", 0.0, _COLOUR, min=0.0, max=1.0, step=0.05, round=0.01),
+        widget(io.Combo, "following", "redo", _FOLLOWING, options=["redo", "keep"]),
+        widget(io.Combo, "base_model", default, _BASE_MODEL, options=base_models),
     ]
 
 
@@ -154,3 +201,13 @@ _MODEL_FIRST = (
     "more motion."
 )
 _FIRST_STEPS = "How many of the steps model_first takes."
+_CLIP_LENGTH = "Frames of a clip, 1 more than a multiple of 4. SVI was trained with 81."
+_MOTION = "How many latents lead from clip to clip; 1 is what SVI was trained with."
+_SEEDS = "SVI's authors advise a new seed for each clip: the same one lets faults add up."
+_JOIN = "blend fades the frames that two clips share, cut drops the later ones, as SVI does."
+_COLOUR = "Pull the colours of each clip to those of the image: 0 not at all, 1 wholly."
+_PREFIX = "Where the video is saved. Its clips lie beside it, in a folder of that name."
+_FOLLOWING = (
+    "When a clip has changed: redo makes those behind it anew, keep leaves them as they are."
+)
+_BASE_MODEL = "The model that pairs in the prompts are for."

@@ -11,7 +11,7 @@ LoraPairs = io.Custom("LORA_PAIRS")
 DualPassPlan = io.Custom("DUAL_PASS_PLAN")
 
 
-def check_link(name: str, value: object, kind: Any) -> None:
+def check_link(name: str, value: object, kind: Any, source: str = "LoRA Pairs (Catalog)") -> None:
     """Raise for what an API prompt wrote where only a link belongs: ComfyUI lets it through."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} takes a link from LoRA Pairs (Catalog), not {value!r}.")
+        raise ValueError(f"{name} takes a link from {source}, not {value!r:.80}.")

@@ -34,10 +34,10 @@ NODES = {
     "SVIProLongVideo": (
         ["model_high", "model_low", "clip", "vae", "image", "prompts"],
         [
-            *("negative", "plan", "seed", "settings", "steps", "cfg_high", "cfg_low"),
-            *("sampler_name", "scheduler", "shift", "split", "boundary", "switch_step"),
-            *("width", "height", "length", "motion_latents", "seeds", "join", "colour_match"),
-            *("fps", "filename_prefix", "following", "base_model", "trajectory", "cfg_steps"),
+            *("negative", "plan", "seed", "width", "height", "length", "fps", "filename_prefix"),
+            *("settings", "steps", "cfg_high", "cfg_low", "sampler_name", "scheduler", "shift"),
+            *("split", "boundary", "switch_step", "motion_latents", "seeds", "join"),
+            *("colour_match", "following", "base_model", "trajectory", "cfg_steps"),
             *("sampler", "sigmas", "model_first", "first_steps", "cfg_first", "previous"),
             "end_image",
         ],

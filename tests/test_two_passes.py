@@ -41,13 +41,13 @@ def ours(at: Any, plan: Any, step: int, **way: Any) -> torch.Tensor:
 
 
 def advanced(at: Any, plan: Any, ends: list[tuple[Any, int, float]]) -> torch.Tensor:
-    """A KSamplerAdvanced for each expert, up to a step, at a cfg."""
+    """A KSamplerAdvanced for each expert, up to a step, at a cfg, as ComfyUI's templates do."""
     latent, start = at.latent, 0
     for model, end, cfg in ends:
         (latent,) = core_nodes.KSamplerAdvanced().sample(
             small.shifted(model, plan.shift),
             "disable" if start else "enable",
-            SEED,
+            0 if start else SEED,
             plan.steps,
             cfg,
             plan.sampler_name,

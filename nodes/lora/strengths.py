@@ -43,8 +43,9 @@ class ByStep:
     """Sets the strengths for each model call; a wrapper of ComfyUI's APPLY_MODEL.
 
     The index counts the steps of this expert: the first of the run's sigmas that it is called at is
-    its step 0, and a level holds until the next one of them is reached. Outside of its calls all
-    strengths are 0: whatever else runs this model, or holds a clone of it, runs it without LoRAs.
+    its step 0, and a level holds until the next one of them is reached. Our sampler says itself
+    with which step of the run the expert begins. Outside of its calls all strengths are 0: whatever
+    else runs this model, or holds a clone of it, runs it without LoRAs.
     """
 
     def __init__(self, stack: Stack, levels: Sequence[Levels]) -> None:
@@ -68,7 +69,7 @@ class ByStep:
         transformer_options: dict[str, Any],
         **options: Any,
     ) -> torch.Tensor:
-        step = self._step(sigma, transformer_options.get("sample_sigmas"))
+        step = self._step(sigma, transformer_options)
         live = self._stack.live
         live.set(tuple(levels[min(step, len(levels) - 1)] for levels in self._levels))
         try:
@@ -78,13 +79,16 @@ class ByStep:
         self._stack.check()
         return out
 
-    def _step(self, sigma: torch.Tensor, sigmas: torch.Tensor | None) -> int:
+    def _step(self, sigma: torch.Tensor, options: dict[str, Any]) -> int:
+        sigmas = options.get("sample_sigmas")
         # Looking at a number on a graphics card waits for the card.
         if sigmas is None or max(map(len, self._levels)) == 1:
             return 0
         now = float(sigma.max())
         # As exact as core takes them: samplers come back to a sigma by way of its logarithm.
         starts = [start for start in sigmas[:-1].tolist() if start >= now * (1 - 1e-4)]
+        if "dualpass_start" in options:
+            return max(len(starts) - options["dualpass_start"] - 1, 0)
         if self._first is None:
             between = not starts or starts[-1] > now * (1 + 1e-4)
             # Called first in the middle of a step, which another expert began.

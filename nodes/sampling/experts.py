@@ -17,10 +17,12 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 import comfy.samplers
+import comfy.utils
 import torch
 
 from .options import carried_over
@@ -86,8 +88,9 @@ class SharedRun:
         self.recording = recording
         self.replay = replay
         self.guider: Any = None
+        self.role = ""  # whose share ended last
         self.done = False
-        self._thread: threading.Thread | None = None
+        self.thread: threading.Thread | None = None
         self._requests: SimpleQueue[Any] = SimpleQueue()
         self._open: Any = None
         self._given: dict[str, Any] = {}
@@ -104,8 +107,8 @@ class SharedRun:
             request, self._open = self._open or self._requests.get(), None
             if not isinstance(request, Future):
                 request.reply.set_exception(_Stopped())
-        if self._thread:
-            self._thread.join()
+        if self.thread:
+            self.thread.join()
         # What a failed sampler held stays reachable through its result: let go of it now.
         self.guider, self._requests = None, SimpleQueue()
 
@@ -116,25 +119,18 @@ class SharedRun:
             raise _Stopped
         return request.reply.result()
 
-    @property
-    def started(self) -> bool:
-        return self._thread is not None
-
     def start(self, sigmas: torch.Tensor, extra_args: dict[str, Any], *args: Any) -> None:
         """Let the sampler run; `args` are those of `Sampler.sample` after its callback."""
-        self._given = {**extra_args["model_options"], **self._options}
-        extra_args = extra_args | {"model_options": self._given}
+        # Two copies: what the sampler changes in its own is told by the other.
+        self._given = comfy.utils.deepcopy_list_dict(extra_args["model_options"]) | self._options
+        options = comfy.utils.deepcopy_list_dict(self._given)
+        extra_args = extra_args | {"model_options": options}
         work = _with_torch_state(sigmas.device, self.sampler.sample)
         arguments = (_Model(self), sigmas, extra_args, self._callback, *args)
-        target = contextvars.copy_context().run
+        in_context = partial(contextvars.copy_context().run, self._work, work, arguments)
         # A daemon, so that ComfyUI can be ended while it samples.
-        self._thread = threading.Thread(
-            target=target,
-            args=(self._work, work, arguments),
-            name="dualpass-sampler",
-            daemon=True,
-        )
-        self._thread.start()
+        self.thread = threading.Thread(target=in_context, name="dualpass-sampler", daemon=True)
+        self.thread.start()
 
     def _work(self, function: Callable[..., torch.Tensor], arguments: tuple[Any, ...]) -> None:
         result: Future[torch.Tensor] = Future()
@@ -143,6 +139,9 @@ class SharedRun:
             result.set_result(function(*arguments))
         except BaseException as error:  # noqa: BLE001 - raised again where the run is answered
             result.set_exception(error)
+        finally:
+            # An error holds this frame: what the sampler had would stay with it.
+            del result, function, arguments
 
     def _callback(self, *args: Any) -> None:
         self.ask(_Callback(args))
@@ -150,8 +149,8 @@ class SharedRun:
     def answer(self, share: Answering, own_options: dict[str, Any], callback: Any) -> torch.Tensor:
         """Answer requests until the sampler is done, or a model call lies below the share's end.
 
-        That call is left open for the next expert, and its `x` returned as this expert's result.
-        So is a call that raises an error: whoever answers next may try it again.
+        That call is left open for the next expert, and its `x` is this one's result. So is a call
+        that raises an error: whoever answers next may try it again.
         """
         while True:
             request = self._open = self._open or self._requests.get()
@@ -160,10 +159,11 @@ class SharedRun:
                 return request.result()
             if isinstance(request, _Callback):
                 request.reply.set_result(callback(*request.args) if callback else None)
-            elif self.replay and self.replay.left:
+            elif self.replay and not self.replay.is_over(request.sigma):
                 request.reply.set_result(self.replay.answer(request.x, request.sigma))
             elif (sigma := float(request.sigma.max())) < share.down_to:
-                return request.x
+                # A copy: a wrapper of this expert may change what it takes for the result.
+                return request.x.clone()
             else:
                 if share.cfg_at:
                     self.guider.set_cfg(share.cfg_at(sigma))
@@ -176,23 +176,27 @@ class SharedRun:
         options = carried_over(call.model_options, self._given, own_options)
         x, sigma = (each.to(share.device) for each in (call.x, call.sigma))
         if share is not self._last:
-            self._catch_up(sigma)
+            self._catch_up(sigma, own_options)
             self._last = share
-        out: torch.Tensor = self.guider(x, sigma, model_options=options, seed=call.seed)
-        out = out.to(call.x.device)
+        out = self.guider(x, sigma, model_options=options, seed=call.seed).to(call.x.device)
         if self.recording and share.down_to:
-            # What a sampler itself hooks into a call would not run when its answer is replayed.
-            as_given = call.model_options is self._given
-            self.recording.add(call.x, call.sigma, out) if as_given else self.recording.give_up()
+            if options is own_options:
+                self.recording.add(call.x, call.sigma, out)
+            else:  # what a sampler hooks into a call would not run when its answer is replayed
+                self.recording.give_up()
         return out
 
-    def _catch_up(self, sigma: torch.Tensor) -> None:
-        """Let the keyframes of hooks begin where the run is: core begins with the first one."""
-        now = {"transformer_options": {"sample_sigmas": sigma}}
+    def _catch_up(self, sigma: torch.Tensor, own_options: dict[str, Any]) -> None:
+        """Let the keyframes of hooks begin where the run is: core begins with the first one.
+
+        Just above the sigma of the call, since core takes a sigma that it saw last for done.
+        """
+        above = torch.nextafter(sigma, torch.full_like(sigma, torch.inf))
+        now = own_options | {"transformer_options": {"sample_sigmas": above}}
         for conds in self.guider.conds.values():
             for hooks in filter(None, (cond.get("hooks") for cond in conds)):
                 patcher = self.guider.model_patcher
-                patcher.prepare_hook_patches_current_keyframe(sigma, hooks, now)
+                patcher.prepare_hook_patches_current_keyframe(above, hooks, now)
 
 
 @dataclass
@@ -200,11 +204,13 @@ class Answering(comfy.samplers.Sampler):
     """The sampler that a guider sees: one expert's share of a `SharedRun`.
 
     `down_to` is the sigma below which model calls are the next expert's; 0 means none are.
-    `cfg_at` gives the guidance of a call by its sigma; None leaves the guider's.
+    `cfg_at` gives the guidance of a call by its sigma; None leaves the guider's. `start` is the
+    step of the run with which the share begins.
     """
 
     run: SharedRun
     down_to: float = 0.0
+    start: int = 0
     cfg_at: Callable[[float], float] | None = None
     device: torch.device = torch.device("cpu")
 
@@ -222,8 +228,10 @@ class Answering(comfy.samplers.Sampler):
         if self.run.done:
             raise RuntimeError("A dual run can be sampled only once; a model wrapper asked again.")
         own_options = extra_args["model_options"]
+        # By it, strengths that change by step are counted from there, after a retry too.
+        own_options.setdefault("transformer_options", {})["dualpass_start"] = self.start
         self.run.guider, self.device = model_wrap, sigmas.device
-        if not self.run.started:
+        if not self.run.thread:
             self.run.start(sigmas, extra_args, noise, latent_image, denoise_mask, disable_pbar)
         return self.run.answer(self, own_options, callback)
 

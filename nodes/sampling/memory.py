@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+from collections.abc import Callable
+from typing import Any
 
 import comfy.memory_management
 import comfy.model_management
@@ -30,3 +32,22 @@ def make_room() -> None:
     comfy.model_management.unload_all_models()
     gc.collect()
     comfy.model_management.soft_empty_cache(True)
+
+
+def with_one_retry(attempt: Callable[[], Any], role: str, may_retry: Callable[[], bool]) -> Any:
+    """What `attempt` gives. Out of memory, all is unloaded, and it is made once more."""
+    try:
+        return attempt()
+    except RuntimeError as error:
+        if not comfy.model_management.is_oom(error) or not may_retry():
+            raise
+    make_room()
+    try:
+        return attempt()
+    except RuntimeError as error:
+        if not comfy.model_management.is_oom(error):
+            raise
+        raise comfy.model_management.OOM_EXCEPTION(
+            f"Out of memory in the {role}-noise pass, also with every other model unloaded. "
+            f"Use fewer frames or a smaller size. {error}"
+        ) from error

@@ -13,23 +13,25 @@ def carried_over(
 ) -> dict[str, Any]:
     """`own` model options plus what the sampler added (`called`) to those it was `given`.
 
-    Samplers such as euler_cfg_pp put a function of their own into the options of each call.
+    Samplers such as euler_cfg_pp put a function of their own into the options of each call, others
+    write into the dictionaries that they got; `given` must share none with `called`. Without any
+    difference it is `own` itself.
     """
-    if own is given:
-        return called
-    merged = dict(own)
+    new: dict[str, Any] = {}
     for key, value in called.items():
-        before = given.get(key)
-        if value is before:
+        before, mine = given.get(key), own.get(key)
+        if value is before and key in given:
             continue
         if isinstance(value, dict):
-            merged[key] = carried_over(value, before or {}, own.get(key, {}))
+            inner = carried_over(value, before or {}, mine or {})
+            if inner is not mine and (inner or key not in given):
+                new[key] = inner
         elif isinstance(value, list):
-            added = [item for item in value if not any(item is old for old in before or [])]
-            merged[key] = own.get(key, []) + added
+            if added := [item for item in value if not any(item is old for old in before or [])]:
+                new[key] = (mine or []) + added
         else:
-            merged[key] = value
-    return merged
+            new[key] = value
+    return {**own, **new} if new else own
 
 
 def mask_function(functions: Sequence[tuple[float, Any]]) -> dict[str, Any]:

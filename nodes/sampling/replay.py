@@ -13,6 +13,7 @@ import types
 import uuid
 import weakref
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -46,12 +47,21 @@ class Same:
 
 
 def identity(value: Any) -> Any:
-    """What compares equal only for the same value: containers by content, objects by identity."""
+    """What compares equal only for the same value: containers by content, objects by identity.
+
+    Tensors by content: nodes that ran again give new ones, and some change theirs in place.
+    """
     match value:
         case dict():
             return tuple((identity(key), identity(each)) for key, each in value.items())
         case list() | tuple():
             return type(value).__name__, tuple(map(identity, value))
+        case set() | frozenset() if all(isinstance(each, PLAIN) for each in value):
+            return "set", frozenset(value)
+        case set() | frozenset():
+            return Same(object())  # equal to nothing
+        case torch.Tensor() if value.device.type != "meta":
+            return "tensor", value.dtype, tuple(value.shape), digest_of(value)
         case types.MethodType():
             return Same(value.__self__), Same(value.__func__)
         case functools.partial():
@@ -60,7 +70,10 @@ def identity(value: Any) -> Any:
 
 
 def model_identity(model: Any) -> Any:
-    """The same for two clones of a model that give the same answers; None for no model."""
+    """The same for two clones of a model that give the same answers; None for no model.
+
+    By what ComfyUI lets nodes hang on a model; who writes into its modules is not noticed.
+    """
     if model is None:
         return None
     extra = {key: [*map(model_identity, each)] for key, each in model.additional_models.items()}
@@ -73,12 +86,19 @@ def model_identity(model: Any) -> Any:
 
 @dataclass
 class Recording:
-    """The calls above the hand-over of one run, in order: digest of the input, and the answer."""
+    """The calls above the hand-over of one run, in order: digest of the input, and the answer.
+
+    `models` are those that answer; with them goes the recording.
+    """
 
     key: Any
+    models: Sequence[Any] = ()
     calls: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     size: int = 0
     given_up: bool = False
+
+    def __post_init__(self) -> None:
+        self.models = [weakref.ref(model.model) for model in self.models]
 
     def add(self, x: torch.Tensor, sigma: torch.Tensor, answer: torch.Tensor) -> None:
         """Keep a copy of the answer in memory, unless the recording grows past the limit."""
@@ -93,16 +113,29 @@ class Recording:
         self.given_up = True
         self.calls.clear()
 
+    def is_gone(self) -> bool:
+        """Whether a model that answered is no more."""
+        return any(model() is None for model in self.models)
+
 
 class Replay:
-    """A recording being answered from, call by call."""
+    """A recording being answered from, call by call, down to the sigma of the hand-over."""
 
-    def __init__(self, recording: Recording) -> None:
-        self.left = deque(recording.calls)
+    def __init__(self, recording: Recording, down_to: float) -> None:
+        self._left = deque(recording.calls)
+        self._down_to = down_to
+        self._over = False
+
+    def is_over(self, sigma: torch.Tensor) -> bool:
+        """Whether this call and all after it are the low expert's."""
+        self._over = self._over or (not self._left and float(sigma.max()) < self._down_to)
+        return self._over
 
     def answer(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         """The recorded answer. Raises ReplayMissed when the call is not the recorded one."""
-        digest, answer = self.left.popleft()
+        if not self._left:
+            raise ReplayMissed
+        digest, answer = self._left.popleft()
         if digest != _digest(x, sigma):
             raise ReplayMissed
         return answer.to(x.device, copy=True)
@@ -116,23 +149,24 @@ class Recordings:
 
     def find(self, key: Any) -> Recording | None:
         """The recording of a run whose high calls saw the same."""
+        self._kept = [each for each in self._kept if not each.is_gone()]
         return next((each for each in reversed(self._kept) if each.key == key), None)
 
     def keep(self, recording: Recording) -> None:
-        """Add a recording, in place of one with the same key; the oldest make room."""
-        if not recording.calls:
+        """Add a finished recording, in place of one with the same key; the oldest make room."""
+        if recording.given_up:
             return
         self._kept = [each for each in self._kept if each.key != recording.key] + [recording]
         while len(self._kept) > COUNT or sum(each.size for each in self._kept) > LIMIT:
             del self._kept[0]
 
-    def forget(self, recording: Recording) -> None:
-        """Drop a recording that did not fit."""
-        self._kept = [each for each in self._kept if each is not recording]
-
 
 def _digest(x: torch.Tensor, sigma: torch.Tensor) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for each in (x, sigma):
-        digest.update(each.detach().to("cpu", torch.float64).numpy().tobytes())
-    return digest.hexdigest()
+    return digest_of(x) + digest_of(sigma)
+
+
+def digest_of(value: torch.Tensor) -> str:
+    """Of all bytes of a tensor, whatever its layout."""
+    plain = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
+    data = plain.reshape(-1).view(torch.uint8).numpy()
+    return hashlib.blake2b(data, digest_size=16).hexdigest()

@@ -71,11 +71,12 @@ def dual_sample(
     )
     # Where the plan shifts both, their own shifts do not matter.
     sigma = levels[split.steps] if plan.shift == 0 and 0 < split.steps < len(levels) - 1 else None
+    first = seen.model_first if any(part.role == "first" for part in parts) else None
     lines = [
         _text(order),
         told,
         _rounded(plan, way),
-        *doubts(seen.model_high, seen.model_low, sigma),
+        *doubts(seen.model_high, seen.model_low, sigma, first),
     ]
     return latent, "\n".join(line for line in lines if line)
 
@@ -100,8 +101,8 @@ def _rounded(plan: Plan, way: Way) -> str:
 
 def check_numbers(plan: Plan, way: Way, seed: int) -> None:
     """Raise for what a linked number may be though no widget allows it."""
-    numbers = {"cfg_high": plan.cfg_high, "cfg_low": plan.cfg_low, "cfg_first": way.first.cfg}
-    check_finite(**numbers, shift=plan.shift, denoise=way.denoise)
+    cfgs = {"cfg_high": plan.cfg_high, "cfg_low": plan.cfg_low, "cfg_first": way.first.cfg}
+    check_finite(**cfgs, shift=plan.shift, denoise=way.denoise)
     if not 0 < way.denoise <= 1:
         raise PlanError(
             f"denoise is {way.denoise:g}: nothing would be sampled. Use more than 0, to 1."
@@ -111,6 +112,7 @@ def check_numbers(plan: Plan, way: Way, seed: int) -> None:
         ("steps", plan.steps, 1, MOST_STEPS),
         ("steps / denoise", plan.steps / way.denoise, 1, MOST_STEPS),
         ("shift", plan.shift, 0, 100),
+        *((name, cfg, 0, 100) for name, cfg in cfgs.items()),
         ("first_steps", way.first.steps, 0, MOST_STEPS),
     ):
         if not least <= value <= most:
@@ -153,7 +155,7 @@ def shifted(model: Any, shift: float) -> Any:
     sampling = model.get_model_object("model_sampling")
     if shift == 0 or shift == getattr(sampling, "shift", None):
         return model
-    if not hasattr(sampling, "shift"):
+    if not hasattr(sampling, "shift") or not hasattr(sampling, "multiplier"):
         raise PlanError(f"This model has no shift ({shift:g} was asked). Is it a Wan model?")
     sampling = copy.deepcopy(sampling)
     sampling.set_parameters(shift=shift, multiplier=sampling.multiplier)

@@ -186,8 +186,10 @@ def _held(values: Sequence[float], index: int) -> float:
 
 def cfg_of(share: Share, sigmas: Sequence[float], sigma: float) -> float:
     """The guidance of a model call at `sigma`: that of the last step that starts at or above it."""
-    # As exact as core takes them: samplers come back to a sigma by way of its logarithm.
-    step = sum(start >= sigma * (1 - 1e-4) for start in sigmas[:-1]) - 1
+    # As exact as core takes them: samplers come back to a sigma by way of its logarithm. But in
+    # long lists the steps lie closer than that.
+    near = min(sigma * 1e-4, *(sooner - later for sooner, later in pairwise(sigmas))) / 2
+    step = sum(start >= sigma - near for start in sigmas[:-1]) - 1
     return _held(share.cfgs, max(step - share.start, 0))
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import comfy.model_management
 import torch
 
 from .experts import SharedRun
-from .memory import make_room, reset_as_after_a_node
+from .memory import reset_as_after_a_node, with_one_retry
 from .order import Order, Scene, check_made
 from .prefetch import AnsweringAhead, unread_files
 from .replay import Recording, Recordings, Replay, ReplayMissed, identity, model_identity
@@ -25,15 +26,24 @@ def one_trajectory(order: Order, seen: Scene | None) -> tuple[dict[str, Any], st
     that, and the high-noise expert is not run again. None: nothing is kept of the run.
     """
     key = _key_of_high(order, seen) if seen else None
-    if key and (found := _recordings.find(key)):
+    found = _recordings.find(key) if key else None
+    *above, last = order.shares
+    if found and found.calls:
         try:
-            run = SharedRun(order.sampler_object(), None, Replay(found), order.sampler_options())
-            return _run(order, run, order.shares[-1:]), "high: as in an earlier run, not run again"
+            replay = Replay(found, above[-1].down_to)
+            run = SharedRun(order.sampler_object(), None, replay, order.sampler_options())
+            return _run(order, run, [last]), "high: as in an earlier run, not run again"
         except ReplayMissed:
-            _recordings.forget(found)
-    recording = Recording(key) if key else None
+            found.give_up()  # nor is it recorded again: it would miss again
+    # What was given up once is not recorded again.
+    models = [order.scene.expert(share.role) for share in above]
+    recording = Recording(key, models) if key and not found else None
     run = SharedRun(order.sampler_object(), recording, None, order.sampler_options())
-    return _run(order, run, order.shares), ""
+    out, ended = _run(order, run, order.shares), run.role
+    return (
+        out,
+        "" if ended == last.role else f"note: the sampler ended with {ended}: no step of low.",
+    )
 
 
 def _key_of_high(order: Order, seen: Scene) -> Any:
@@ -41,13 +51,18 @@ def _key_of_high(order: Order, seen: Scene) -> Any:
     *above, last = order.shares
     if not above or last.role != "low":
         return None
-    experts = [model_identity(seen.expert(share.role)) for share in above]
     # On a replay the sampler reads its noise levels from the low expert.
-    levels = [_levels_of(order.scene.expert(role)) for role in ("high", "low")]
+    first, low = (order.scene.expert(share.role) for share in (above[0], last))
+    if _levels_of(first) != _levels_of(low):
+        return None
     made_from = seen.origin or (seen.positive, seen.negative, seen.latent)
     sampler = order.sampler or order.plan.sampler_name
-    settings = (order.sigmas.tolist(), order.plan.shift, order.seed, levels)
-    return experts, identity((made_from, sampler, settings)), above
+    settings = (order.sigmas, order.plan.shift, order.seed, _levels_of(low))
+    try:
+        experts = [model_identity(seen.expert(share.role)) for share in above]
+        return experts, identity((made_from, sampler, settings)), above
+    except RecursionError:  # what holds itself can not be told apart
+        return None
 
 
 def _levels_of(model: Any) -> tuple[str, float, float]:
@@ -59,42 +74,24 @@ def _levels_of(model: Any) -> tuple[str, float, float]:
 def _run(order: Order, run: SharedRun, shares: Sequence[Share]) -> dict[str, Any]:
     with run:
         for share, later in zip(shares, [*shares[1:], None], strict=True):
-            if not run.done:
-                # Loading the next expert takes long; a cancel in between counts at once.
-                comfy.model_management.throw_exception_if_processing_interrupted()
-                out = _with_one_retry(order, run, share, later)
-                check_made(out, share.role)
-                if later and run.recording:
-                    _recordings.keep(run.recording)
-                reset_as_after_a_node()
+            if run.done:
+                break
+            # Loading the next expert takes long; a cancel in between counts at once.
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            attempt = partial(_answered, order, run, share, later)
+            out = with_one_retry(attempt, share.role, lambda: not run.done)
+            check_made(out, share.role)
+            if later is shares[-1] and run.recording and not run.done:
+                _recordings.keep(run.recording)
+            reset_as_after_a_node()
+            run.role = share.role
     return order.finished(out)
-
-
-def _with_one_retry(
-    order: Order, run: SharedRun, share: Share, later: Share | None
-) -> torch.Tensor:
-    """One expert's share. Out of memory, all is unloaded and the call that failed made again."""
-    try:
-        return _answered(order, run, share, later)
-    except RuntimeError as error:
-        if run.done or not comfy.model_management.is_oom(error):
-            raise
-    make_room()
-    try:
-        return _answered(order, run, share, later)
-    except RuntimeError as error:
-        if not comfy.model_management.is_oom(error):
-            raise
-        raise comfy.model_management.OOM_EXCEPTION(
-            f"Out of memory in the {share.role}-noise pass, also with every other model unloaded. "
-            f"Use fewer frames or a smaller size. {error}"
-        ) from error
 
 
 def _answered(order: Order, run: SharedRun, share: Share, later: Share | None) -> torch.Tensor:
     scene, guider = order.scene, order.guider(share)
     files = unread_files(scene.expert(later.role), scene.expert(share.role)) if later else ()
-    answering = AnsweringAhead(run, share.down_to, order.cfg_at(share), files=files)
+    answering = AnsweringAhead(run, share.down_to, share.start, order.cfg_at(share), files=files)
     latent = scene.latent
     out: torch.Tensor = guider.sample(
         order.noise(),

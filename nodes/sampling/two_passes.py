@@ -10,7 +10,7 @@ import comfy.model_management
 import comfy.sample
 import torch
 
-from .memory import reset_as_after_a_node
+from .memory import reset_as_after_a_node, with_one_retry
 from .order import Order, check_made
 from .schedule import PlanError, Share
 
@@ -18,16 +18,19 @@ from .schedule import PlanError, Share
 def two_passes(order: Order, denoise: float) -> tuple[dict[str, Any], str]:
     """The latent of one KSamplerAdvanced for each expert, bit for bit, and that it is that.
 
-    The first one adds the noise and hands on what is left of it. All have the same seed, which
-    counts after the first only for samplers that make noise of their own.
+    The first one adds the noise and hands on what is left of it. The others have seed 0, as in
+    ComfyUI's templates and behind DisableNoise; it counts for samplers with noise of their own.
     """
     if any(len(set(share.cfgs)) > 1 for share in order.shares):
         raise PlanError("cfg_steps needs one trajectory. Leave it empty for two passes as core.")
+    # Core begins hooks anew with the sigma that it saw last: a second attempt would differ.
+    hooked = any("hooks" in kept for _, kept in [*order.scene.positive, *order.scene.negative])
     latent, start = order.scene.latent["samples"], 0
     for share in order.shares:
         comfy.model_management.throw_exception_if_processing_interrupted()
         end = start + len(share.cfgs)
-        latent = _pass(order, share, latent, (start, end), denoise)
+        attempt = partial(_pass, order, share, latent, (start, end), denoise)
+        latent = with_one_retry(attempt, share.role, lambda: not hooked)
         check_made(latent, share.role)
         reset_as_after_a_node()
         start = end
@@ -41,6 +44,7 @@ def _pass(
     noise = torch.zeros(latent.size(), dtype=latent.dtype) if start else order.noise()
     model, cfg = scene.expert(share.role), share.cfgs[0]
     options = order.options() | {"noise_mask": scene.latent.get("noise_mask")}
+    options["seed"] = 0 if start else order.seed
     # One bar over all passes, where each of core's nodes has its own.
     options["callback"] = partial(_further, options["callback"], start, len(order.sigmas) - 1)
     if order.sampler or plan.sigmas:

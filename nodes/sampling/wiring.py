@@ -62,18 +62,30 @@ def _described(model: Any) -> str:
     )
 
 
-def doubts(model_high: Any, model_low: Any, sigma: float | None = None) -> list[str]:
-    """What to check in the wiring: one model on both inputs, an expert on the other's input, a
+def doubts(
+    model_high: Any, model_low: Any, sigma: float | None = None, model_first: Any = None
+) -> list[str]:
+    """What to check in the wiring: one model on two inputs, an expert on the other's input, a
     model of another family, and another shift.
 
     `sigma` is that of the first low step where each model keeps its own shift; None where a plan
-    sets both.
+    sets both. `model_first` is None where it has no step.
     """
     if model_high.is_clone(model_low):
         told = ["warning: model_high and model_low are the same model. Connect both experts."]
     else:
         told = [*_other_role(model_high, model_low), *_other_family(model_high, model_low)]
+    if model_first is not None:
+        told += _first(model_high, model_first)
     return told if sigma is None else [*told, *_other_shift(model_high, model_low, sigma)]
+
+
+def _first(model_high: Any, model_first: Any) -> Iterator[str]:
+    """The one that takes the first steps is the high expert's model, with other LoRAs."""
+    if model_first is model_high:
+        yield "note: model_first is model_high: no accelerator is left out, only cfg_first differs."
+    elif not model_first.is_clone(model_high):
+        yield "warning: model_first is another model than model_high. Take both from the router."
 
 
 def _other_role(model_high: Any, model_low: Any) -> Iterator[str]:
@@ -101,6 +113,8 @@ def _other_shift(model_high: Any, model_low: Any, sigma: float) -> Iterator[str]
         for model in (model_high, model_low)
     )
     if high is None or low is None:
+        if high != low:
+            yield "warning: the noise levels of model_high and model_low are of two kinds."
         return
     own = _reshifted(sigma, high, low)
     if abs(own - sigma) > NEAR:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
-import secrets
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,36 +15,15 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from ...catalog.files import replace_file, sync_folder
 from .clips import Clip
+from .whole import FolderError, make_folder, written_whole
 
 Following = Literal["redo", "keep"]
 
 # What our files say that they are. Another number when what lies in them gets another meaning.
 _form = "DualPass clip 1"
 _longest_header = 2**16
-# A file that is being written: hidden, and with the extension that says what it is.
-_part = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part\.(mp4|safetensors)")
 _ours = re.compile(r"clip_\d{4,}_[0-9a-f]{12}(\.latent\.safetensors|\.mp4)")
-# Longer than any write of a living one goes without a byte, in seconds.
-_abandoned = 60
-_kept = "Finished clips are kept, and the run goes on at the next one."
-_reasons = {
-    errno.ENOSPC: ("the disk is full", "Free some space"),
-    errno.EFBIG: ("the disk takes no file of that size", "Choose a folder on another disk"),
-    errno.EROFS: ("the disk can only be read", "Choose a folder that can be written"),
-    errno.EACCES: ("it may not be written", "Allow it, or choose another folder"),
-    errno.ENOENT: ("the folder is gone", "See that its disk is there"),
-    errno.ENOTDIR: ("its folder is none", "Choose another name"),
-    errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one"),
-}
-_reasons[errno.EPERM] = _reasons[errno.EACCES]
-if hasattr(errno, "EDQUOT"):
-    _reasons[errno.EDQUOT] = ("your share of the disk is used up", "Free some space")
-
-
-class FolderError(ValueError):
-    """What can not be written or read; one sentence why, and what to do."""
 
 
 class Keys(NamedTuple):
@@ -87,14 +62,9 @@ class ClipFolder:
     def opened(cls, path: Path) -> ClipFolder:
         """The folder, made where it is missing, without what a killed run left half written.
 
-        Raises FolderError when it can not be made.
+        Raises FolderError when it can not be made, or not be written: before a clip is sampled.
         """
-        with _told(path):
-            path.mkdir(parents=True, exist_ok=True)
-            for part in path.iterdir():
-                found = _part.fullmatch(part.name)
-                if found and _ours.fullmatch(found[1]) and _is_abandoned(part):
-                    _remove(part)
+        make_folder(path, _ours)
         return cls(path)
 
     def latent_path(self, number: int, chain: str) -> Path:
@@ -118,6 +88,21 @@ class ClipFolder:
         else:
             wanted["chain"] = chain
         return next((path for path in candidates if self._is_made_from(path, wanted)), None)
+
+    def walk(
+        self, keys: Sequence[Keys], following: Following
+    ) -> Iterator[tuple[int, Keys, Path | None]]:
+        """Each clip's number and key, and where it lies if it is found.
+
+        A clip that was kept may have come after another one than is asked for now: the keys behind
+        it go on from what really lies before them.
+        """
+        before = ""
+        for number, key in enumerate(keys, 1):
+            key = Keys(key.own, hashed(before, key.own)) if before else key
+            path = self.find(number, *key, following)
+            yield number, key, path
+            before = _said(path)["chain"] if path else key.chain
 
     def save(self, number: int, own: str, chain: str, tensors: Mapping[str, torch.Tensor]) -> Path:
         """Write the latent file of a clip in one step. Raises FolderError."""
@@ -186,54 +171,3 @@ def _digest(said: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str
     for name in names:
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A new name beside `path`; what is written there takes the place of `path` in one step.
-
-    After an error `path` is as it was. Raises FolderError for what the disk refuses.
-    """
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part{path.suffix}")
-    with _told(path):
-        try:
-            _remove_parts_of(path)
-            yield part
-            with part.open("r+b") as file:  # Windows syncs only what is open for writing
-                os.fsync(file.fileno())
-            replace_file(part, path)
-        finally:
-            _remove(part)
-        sync_folder(path.parent)
-
-
-def _remove_parts_of(path: Path) -> None:
-    """Remove what killed runs left of the same file, which nobody else is making."""
-    for part in path.parent.iterdir():
-        found = _part.fullmatch(part.name)
-        if found and found[1] == path.name:
-            _remove(part)
-
-
-def _is_abandoned(part: Path) -> bool:
-    """Whether nobody writes it any more: another ComfyUI may use the same folder."""
-    with suppress(OSError):
-        return time.time() - part.stat().st_mtime > _abandoned
-    return False
-
-
-def _remove(part: Path) -> None:
-    with suppress(OSError):
-        part.unlink()
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Whatever the disk refuses, as one sentence about `path`."""
-    try:
-        yield
-    except OSError as error:
-        unknown = (error.strerror or str(error), "Check the disk")
-        why, what = _reasons.get(error.errno or 0, unknown)
-        text = f"{path} can not be written: {why}. {what}, and run again. {_kept}"
-        raise FolderError(text) from error

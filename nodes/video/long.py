@@ -71,13 +71,20 @@ class Made:
     latent: torch.Tensor | None = None
 
 
-def check_clips(clips: Sequence[Clip], motion_latents: int, join: str) -> None:
-    """Raise ClipError for a clip too short to hold what it repeats and what it hands on."""
+def check_clips(
+    clips: Sequence[Clip], motion_latents: int, join: str, goes_on: bool = False
+) -> None:
+    """Raise ClipError for a clip too short to hold what it repeats and what it hands on.
+
+    `goes_on`: the first clip, too, repeats frames of a video before it.
+    """
     if join not in JOINS or motion_latents < 0:
         raise ClipError(f"join is {join!r} with motion_latents {motion_latents}; see the node.")
     repeated = overlap(motion_latents)
-    least = repeated + (repeated - 1 if join == "blend" else 0) + 4
     for number, clip in enumerate(clips, 1):
+        least = repeated + 4 if goes_on or number > 1 else 5
+        if join == "blend" and number < len(clips):
+            least += repeated - 1
         if clip.length < least:
             raise ClipError(
                 f"Clip {number} has {clip.length} frames; with motion_latents {motion_latents} and "
@@ -88,12 +95,6 @@ def check_clips(clips: Sequence[Clip], motion_latents: int, join: str) -> None:
 def said(plan: Plan, way: Way) -> str:
     """What a run is asked for, but for a given sampler, which its own node says."""
     return repr((plan, replace(way, sampler=None)))
-
-
-def missing(folder: ClipFolder, keys: Sequence[Keys], following: Following) -> list[int]:
-    """The numbers, from 1, of the clips that have to be sampled."""
-    found = enumerate(keys, 1)
-    return [number for number, key in found if not folder.find(number, *key, following)]
 
 
 def made_clips(
@@ -110,10 +111,9 @@ def made_clips(
     most. No frames are kept but those of one clip and the few that the next one fades into.
     """
     made, segment_key, previous, held = Made(), "", film.previous, None
-    for number, (clip, key) in enumerate(zip(clips, keys, strict=True), 1):
+    for clip, (number, key, path) in zip(clips, folder.walk(keys, following), strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()
         started, last = time.monotonic(), number == len(clips)
-        path = folder.find(number, *key, following)
         told = "found" if path else "sampled"
         if path:
             latent = folder.load(path)["samples"]

@@ -26,7 +26,7 @@ def watching(model: Any, node: str, count: int, needed: Sequence[int]) -> Callab
             left = (time.monotonic() - started) / done * (total - done)
             preview = previewer and previewer.decode_latent_to_preview_image("JPEG", x0)
             bar.update_absolute(done, total, preview)
-            text = f"clip {number} of {count}, {role}, step {step} of {steps}, {span(left)} left"
+            text = f"clip {number} of {count}, {role}, step {step} of {steps}, {_span(left)}"
             PromptServer.instance.send_progress_text(text, node)
 
         return tell
@@ -34,14 +34,17 @@ def watching(model: Any, node: str, count: int, needed: Sequence[int]) -> Callab
     return watch
 
 
-def span(seconds: float) -> str:
+def _span(seconds: float) -> str:
+    """Time left. Decoding counts by what it took so far; after the last step it is all that is."""
+    if not seconds:
+        return "decoding"
     minutes = round(seconds / 60)
+    if minutes < 2:
+        return f"about {seconds:.0f} s left"
     return (
-        f"{seconds:.0f} s"
-        if seconds < 90
-        else f"{minutes // 60} h {minutes % 60} min"
-        if minutes >= 90
-        else f"{minutes} min"
+        f"about {minutes // 60} h {minutes % 60} min left"
+        if minutes > 90
+        else f"about {minutes} min left"
     )
 
 

@@ -15,7 +15,7 @@ import av
 import torch
 from comfy_api.v0_0_2 import InputImpl, Types
 
-from .folder import written_whole
+from .whole import written_whole
 
 
 class SegmentError(ValueError):

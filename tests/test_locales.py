@@ -14,7 +14,14 @@ from rig.client import Server
 
 FOLDER = Path(__file__).parents[1] / "locales"
 LANGUAGES = ("de", "fr", "ja", "zh")
-NODES = ("CatalogLoraPairPicker", "DualPassLoraRouter", "SVIProDualSampler")
+NODES = (
+    "CatalogLoraPairPicker",
+    "DualPassLoraRouter",
+    "SVIProDualSampler",
+    "SVIProLongVideo",
+    "SVIProConditioning",
+    "SVIProJoin",
+)
 # What the page's own message compiler (vue-i18n) would take for syntax in a node's texts.
 SYNTAX = set("@{}|")
 PLACEHOLDER = re.compile(r"\{\w+\}")
@@ -36,8 +43,8 @@ def leaves(tree: Any) -> Iterator[str]:
 def inputs_of(info: Any) -> dict[str, str]:
     """Each input of a node with its English tooltip; the page adds the seed's companion."""
     found: dict[str, str] = {}
-    for slots in info["input"].values():
-        for name, (_, options) in slots.items():
+    for kind in ("required", "optional"):  # and hidden ones, which nobody sees
+        for name, (_, options) in info["input"].get(kind, {}).items():
             found[name] = options.get("tooltip", "")
             if options.get("control_after_generate"):
                 found["control_after_generate"] = ""

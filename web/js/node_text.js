@@ -4,7 +4,11 @@ import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { addElement, after, allNodes, make } from "./lib/page.js";
 
-const NAMES = { DualPassLoraRouter: "report", SVIProDualSampler: "schedule" };
+const NAMES = {
+  DualPassLoraRouter: "report",
+  SVIProDualSampler: "schedule",
+  SVIProLongVideo: "report",
+};
 const LINE = 16; // px, as in style.css
 const MOST_LINES = 12;
 
@@ -17,8 +21,8 @@ function showText(node, output) {
   const area = areaOf(node) ?? addArea(node);
   area.value = text;
   area.rows = Math.min(text.split("\n").length, MOST_LINES);
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+  const [, height] = node.computeSize();
+  node.setSize([node.size[0], Math.max(node.size[1], height)]);
   // Only a drawn canvas puts a new element in its place.
   node.setDirtyCanvas(true, true);
 }

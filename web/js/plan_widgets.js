@@ -1,31 +1,54 @@
-// DualPass Sampler: the widgets that do not count look disabled; their values stay.
+// The sampling nodes: the widgets that do not count look disabled; their values stay.
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 import { after, allNodes } from "./lib/page.js";
 
-const SAMPLER = "SVIProDualSampler";
+const NODES = ["SVIProDualSampler", "SVIProLongVideo"];
 
 const PLANNED = [
   "steps", "cfg_high", "cfg_low", "sampler_name", "scheduler", "shift", "boundary",
 ];
 
+// [what is the case, which widgets then do not count]. A widget whose value would stop the run, and
+// so has to be set back, is not among them.
+const RULES = [
+  [({ value, given }) => value.settings === "plan" && given("plan"), PLANNED],
+  [({ value }) => !["plan", "manual"].includes(value.settings), [...PLANNED, "split", "switch_step"]],
+  [({ value }) => value.split === "step", ["boundary"]],
+  [({ value }) => value.split !== "step", ["switch_step"]],
+  [({ given }) => given("sampler"), ["sampler_name"]],
+  [({ given }) => given("sigmas"), ["steps", "scheduler"]],
+  [({ value, given }) => given("sigmas") && value.denoise === 1, ["denoise"]],
+  [({ given }) => !given("model_first"), ["first_steps", "cfg_first"]],
+  [({ value }) => value.cfg_steps.trim(), ["cfg_high", "cfg_low"]],
+  [({ value }) => value.trajectory !== "one" && !value.cfg_steps.trim(), ["cfg_steps"]],
+  [({ given }) => given("anchor") === false, ["motion_latents", "length"]],
+];
+
 function update(node) {
-  const widgets = Object.fromEntries(node.widgets.map((widget) => [widget.name, widget]));
-  const planned = hasPlan(node) && widgets.settings.value === "plan" ? PLANNED : [];
-  const unsplit = widgets.split.value === "step" ? "boundary" : "switch_step";
-  for (const name of [...PLANNED, "switch_step"]) {
-    widgets[name].disabled = planned.includes(name) || name === unsplit;
+  const value = Object.fromEntries(node.widgets.map((widget) => [widget.name, widget.value]));
+  const given = (name) => {
+    const slot = node.inputs.findIndex((input) => input.name === name);
+    return slot < 0 ? undefined : isGiven(node, slot);
+  };
+  const idle = RULES.filter(([applies]) => applies({ value, given })).flatMap(([, names]) => names);
+  const known = new Set(RULES.flatMap(([, names]) => names));
+  for (const widget of node.widgets) {
+    if (known.has(widget.name)) widget.disabled = idle.includes(widget.name);
   }
   node.setDirtyCanvas(true, true);
 }
 
-// A picker that is muted or bypassed hands no plan on; one outside of a subgraph is not seen.
-function hasPlan(node) {
-  const slot = node.inputs.findIndex((input) => input.name === "plan");
-  if (node.inputs[slot]?.link == null) return false;
+// Who is muted hands nothing on, who is bypassed what it is given; nobody outside of a subgraph is
+// seen from within.
+function isGiven(node, slot) {
+  const input = node.inputs[slot];
+  if (input?.link == null) return false;
   const source = node.getInputNode(slot);
-  return !source || source.mode === LiteGraph.ALWAYS;
+  if (!source || source.mode === LiteGraph.ALWAYS) return true;
+  if (source.mode === LiteGraph.NEVER) return false;
+  return isGiven(source, source.inputs.findIndex(({ type }) => type === input.type));
 }
 
 app.registerExtension({
@@ -34,18 +57,16 @@ app.registerExtension({
     // Modes have no hook of their own.
     api.addEventListener("graphChanged", () => {
       for (const [, node] of allNodes(app.rootGraph)) {
-        if (node.comfyClass === SAMPLER) update(node);
+        if (NODES.includes(node.comfyClass)) update(node);
       }
     });
   },
   nodeCreated(node) {
-    if (node.comfyClass !== SAMPLER) return;
+    if (!NODES.includes(node.comfyClass)) return;
     const again = () => update(node);
     after(node, "onConfigure", again);
     after(node, "onConnectionsChange", again);
-    for (const name of ["settings", "split"]) {
-      after(node.widgets.find((widget) => widget.name === name), "callback", again);
-    }
+    for (const widget of node.widgets) after(widget, "callback", again);
     again();
   },
 });

@@ -1,0 +1,28 @@
+// DualPass Long Video: room to write in, and no line of progress once nothing is made.
+
+import { api } from "../../../scripts/api.js";
+import { app } from "../../../scripts/app.js";
+import { allNodes } from "./lib/page.js";
+
+const NODE = "SVIProLongVideo";
+const ROOM = 160; // px, shared by prompts and negative
+const ENDS = ["execution_success", "execution_error", "execution_interrupted"];
+
+// ComfyUI's newer pages do that themselves; up to 1.47 the last line stays.
+function removeProgress() {
+  for (const [, node] of allNodes(app.rootGraph)) {
+    if (node.comfyClass !== NODE) continue;
+    const line = node.widgets.find(({ name }) => name === "$$node-text-preview");
+    if (line) node.removeWidget(line);
+  }
+}
+
+app.registerExtension({
+  name: "DualPass.LongVideo",
+  setup() {
+    for (const end of ENDS) api.addEventListener(end, removeProgress);
+  },
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) node.setSize([node.size[0], node.size[1] + ROOM]);
+  },
+});

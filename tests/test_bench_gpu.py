@@ -19,6 +19,7 @@ import torch
 from comfyui_version import __version__
 
 from rig.bench_gpu_size import upload_bytes
+from rig.bench_trajectory import interval
 
 
 def bench(env: Mapping[str, str]) -> str:
@@ -57,3 +58,9 @@ def test_bytes_uploaded_are_those_of_copies_from_the_host() -> None:
         {"name": "process_name", "ph": "M"},
     )
     assert upload_bytes(events) == 4196
+
+
+@pytest.mark.parametrize("count, left_out", ((1, 0), (6, 0), (8, 0), (9, 1), (12, 2), (20, 5)))
+def test_an_interval_leaves_out_what_is_rare_at_either_end(count: int, left_out: int) -> None:
+    """As tables of the sign test have it, at 5 in 100."""
+    assert interval(range(count)) == (left_out, count - 1 - left_out)

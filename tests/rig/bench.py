@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rig.bench_figure import HEADER, Figure, at_most
-from rig.bench_gpu import gpu
+from rig.bench_gpu import PARTS, gpu
 from rig.bench_load import route_load
-from rig.bench_lora import loras
+from rig.bench_lora import loras, measured
 from rig.bench_lora_figure import Line
 from rig.bench_lora_report import write_plot, write_table
 from rig.bench_picker import picker_list
@@ -46,7 +46,18 @@ def timed_start() -> tuple[float, float]:
         return float(found[1]), seconds
 
 
-BENCHES = (start_up, route_load, picker_list, loras)
+def trajectory() -> Iterator[Line]:
+    """Both experts in one run, beside core's two sampler nodes."""
+    yield from measured("trajectory")
+
+
+BENCHES: tuple[Callable[[], Iterator[Line]], ...] = (
+    start_up,
+    route_load,
+    picker_list,
+    loras,
+    trajectory,
+)
 
 
 def main() -> None:
@@ -54,9 +65,9 @@ def main() -> None:
     asked, started = arguments(), time.monotonic()
     print(f"{loads()}\n{HEADER}", flush=True)
     lines: list[Line] = []
-    for bench in (gpu,) if asked.gpu else BENCHES:
-        if asked.only in (None, bench.__name__):
-            lines.extend(printed(bench))
+    benches = {bench.__name__: bench() for bench in BENCHES if asked.only in (None, bench.__name__)}
+    for name, found in benches.items() if asked.gpu is None else [("gpu", gpu(asked.gpu))]:
+        lines.extend(printed(name, found))
     print(f"{loads()}, {time.monotonic() - started:.0f} s in all")
     if asked.table:
         write_table(asked.table, lines)
@@ -66,21 +77,23 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="dev.py bench")
-    parser.add_argument("--gpu", action="store_true", help="LoRAs of 14B on a card of 80 GB only")
+    parser.add_argument(
+        "--gpu", nargs="*", choices=PARTS, help="only 14B on a card of 80 GB; all, or these parts"
+    )
     parser.add_argument("--only", choices=[bench.__name__ for bench in BENCHES])
     parser.add_argument("--table", type=Path, help="write all figures as Markdown")
     parser.add_argument("--plot", type=Path, help="write the ratios to the peers as SVG")
     return parser.parse_args()
 
 
-def printed(bench: Callable[[], Iterator[Line]]) -> Iterator[Line]:
+def printed(name: str, lines: Iterator[Line]) -> Iterator[Line]:
     """What a benchmark finds, each line printed as it comes."""
     try:
-        for line in bench():
+        for line in lines:
             print(line, flush=True)
             yield line
     except ServerError as error:
-        print(f"{bench.__name__}: not measured. {error}", flush=True)
+        print(f"{name}: not measured. {error}", flush=True)
 
 
 def loads() -> str:

@@ -1,7 +1,7 @@
-"""The GPU benchmark of LoRAs: two experts of 14B, made on the card, ours beside core's and GGUF's.
+"""The GPU benchmark: two experts of 14B, made on the card, ours beside core's and GGUF's.
 
-It is for one card with 80 GB or more, and ends within LIMIT. The marks are predicted from counted
-bytes (they say so) until a run on a card has replaced them.
+It is for one card with 80 GB or more. The marks of LoRAs are predicted from counted bytes (they say
+so) until a run on a card has replaced them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,6 @@ from rig.bench_lora_figure import PREFIX, Line, read
 
 # Set to `cpu`, everything runs there at a tiny size, to try the code; the figures mean nothing.
 DEVICE = "DUALPASS_BENCH_DEVICE"
-LIMIT = 530  # s for all parts, so that it ends within 9 minutes
 
 
 class Part(NamedTuple):
@@ -39,23 +37,22 @@ PARTS = {
     "fp8": Part(_PAIR, 100),
     "bf16": Part(_PAIR, 170),
     "bf16_legacy": Part(("strength14b", "schedule"), 80),
+    "trajectory": Part(("trajectory14b",), 480),
 }
 
 
-def gpu() -> Iterator[Line]:
-    """Each part in a process of its own, so that none keeps memory from the next."""
-    why = reason_to_skip()
+def gpu(names: Sequence[str] = ()) -> Iterator[Line]:
+    """These parts or all, each in a process of its own, so that none keeps memory from the next."""
+    why, parts = reason_to_skip(), {name: PARTS[name] for name in names or PARTS}
     if why:
-        for name, part in PARTS.items():
+        for name, part in parts.items():
             yield f"GPU, {name}: skipped, {why}: {', '.join(part.rows)}"
         return
     where = "tiny, on the CPU: no figure counts" if os.environ.get(DEVICE) else "GPU"
-    yield f"{where}; the marks are predicted:"
-    ends = time.monotonic() + LIMIT
+    yield f"{where}; the marks of LoRAs are predicted:"
     with tempfile.TemporaryDirectory(prefix="dualpass-", ignore_cleanup_errors=True) as folder:
-        for name, part in PARTS.items():
-            seconds = min(part.seconds, ends - time.monotonic())
-            yield from measured(name, part, seconds, folder)
+        for name, part in parts.items():
+            yield from measured(name, part, folder)
 
 
 def reason_to_skip() -> str:
@@ -70,20 +67,17 @@ def reason_to_skip() -> str:
     return "" if total > 70 else f"the card has {total:.0f} GiB, it needs 80"
 
 
-def measured(name: str, part: Part, seconds: float, folder: str) -> Iterator[Line]:
+def measured(name: str, part: Part, folder: str) -> Iterator[Line]:
     """The lines of a part; a row that none of them is about is named with the reason."""
     said: list[str] = []
-    if seconds < 10:
-        yield f"GPU, {name}: skipped, no time is left: {', '.join(part.rows)}"
-        return
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rig.bench_gpu_child", name, str(int(seconds)), folder],
+            [sys.executable, "-m", "rig.bench_gpu_child", name, str(part.seconds), folder],
             cwd=Path(__file__).parents[1],
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
         )  # fmt: skip
-        watch = threading.Timer(seconds, process.kill)
+        watch = threading.Timer(part.seconds, process.kill)
         watch.start()
         try:
             assert process.stdout

@@ -18,6 +18,7 @@ from rig.bench_lora_figure import PREFIX, Line, written
 MODULES = {
     "merging": ("merge",),
     "forward": ("forward", "gguf", "loaded"),
+    "trajectory": ("trajectory",),
 }
 LEGACY = ("merging", "forward", "q4_k", "bf16_legacy")  # without dynamic VRAM
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import comfy.memory_management
-import comfy.model_management
 import comfy.sample
 import psutil  # type: ignore[import-untyped]
 import torch
 
+from pack.nodes.sampling.memory import reset_as_after_a_node  # type: ignore[import-not-found]
 from rig.bench_gpu_size import Size, Watch, emptied, sync, uploaded
 from rig.bench_gpu_weights import Levels
 
@@ -59,21 +58,12 @@ def steps(model: Any, size: Size, first: int, last: int, text: Any = None) -> li
         model, torch.randn(latent.shape), STEPS, 1.0, "euler", "simple", positive, positive,
         latent, start_step=first, last_step=last, callback=after_step, disable_pbar=True, seed=0,
     )  # fmt: skip
-    after_node()
+    reset_as_after_a_node()
     return ends
 
 
 def conditioning(size: Size) -> Any:
     return [[torch.randn(1, size.text, TEXT) / 10, {}]]
-
-
-def after_node() -> None:
-    """What ComfyUI's executor does behind each node."""
-    if comfy.memory_management.aimdo_enabled:
-        import comfy_aimdo.model_vbar  # type: ignore[import-untyped]
-
-        comfy.model_management.reset_cast_buffers()
-        comfy_aimdo.model_vbar.vbars_reset_watermark_limits()
 
 
 def session(

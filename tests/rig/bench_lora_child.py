@@ -1,4 +1,4 @@
-"""One part of the benchmark of LoRAs, in a process that holds ComfyUI: `python -m … PART`."""
+"""A part of the benchmark in a process that holds ComfyUI on the CPU: `python -m … PART`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ PARTS = {
     "forward": "rig.bench_lora_forward",
     "live": "rig.bench_lora_live",
     "adding_up": "rig.bench_lora_sum",
+    "trajectory": "rig.bench_trajectory",
 }
 
 

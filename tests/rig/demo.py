@@ -14,12 +14,24 @@ from rig.client import Json, Server, ServerError
 from rig.server import ROOT, start
 from rig.steps import show
 
+ROLES = ("high", "low")
 WORKFLOW = ROOT / "example_workflows" / "api" / "wan22_i2v_dual_pass.json"
 TINY: dict[str, Json] = {
     "CLIPLoader": {"clip_name": tiny_models.name("text_encoder")},
     "VAELoader": {"vae_name": tiny_models.name("vae")},
     "LoadImage": {"image": tiny_models.IMAGE},
     "WanImageToVideo": {"width": 64, "height": 64, "length": 9},
+    "SVIProLongVideo": {"width": 32, "height": 32, "length": 13},
+    "ResizeImageMaskNode": {"resize_type.width": 72, "resize_type.height": 72},
+}
+# Loader -> the input that names its file, and the tiny file of each expert.
+BY_ROLE: dict[str, tuple[str, dict[str, str]]] = {
+    "UNETLoader": ("unet_name", {role: tiny_models.name(f"i2v_{role}") for role in ROLES}),
+    "UnetLoaderGGUF": (
+        "unet_name",
+        {role: tiny_models.name(f"i2v_{role}_q4_k_gguf") for role in ROLES},
+    ),
+    "LoraLoaderModelOnly": ("lora_name", tiny_models.PAIRS["seko-v1"]),
 }
 BAR = 20
 
@@ -33,11 +45,15 @@ def fitted(prompt: Json) -> Json:
 
 
 def replacements(node: Json) -> Json:
-    """The inputs of this node that name a file or a size."""
-    if node["class_type"] == "UNETLoader":
-        role = "high" if "high" in node["inputs"]["unet_name"].lower() else "low"
-        return {"unet_name": tiny_models.name(f"i2v_{role}")}
-    return TINY.get(node["class_type"], {})
+    """The inputs of this node that name a file or a size, and have no link."""
+    inputs = node["inputs"]
+    if found := BY_ROLE.get(node["class_type"]):
+        name, files = found
+        return {name: files["high" if "high" in inputs[name].lower() else "low"]}
+    wanted = TINY.get(node["class_type"], {})
+    return {
+        name: value for name, value in wanted.items() if not isinstance(inputs.get(name, []), list)
+    }
 
 
 def watch(server: Server, prompt: Json) -> Json:

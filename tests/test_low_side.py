@@ -237,11 +237,12 @@ def test_a_recording_keeps_no_model_alive() -> None:
     seen = model_identity(high)
     assert seen == model_identity(high.clone())
     assert seen != model_identity(small.expert("high", copy=42))
-    thing = torch.zeros(3)
+    thing = Recordings()
     known = identity({"a": [thing, 1.0]})
     assert known == identity({"a": [thing, 1.0]})
-    assert known != identity({"a": [torch.zeros(3), 1.0]})
+    assert known != identity({"a": [Recordings(), 1.0]})
     again = identity({"a": [thing, 1.0]})
     del thing
     gc.collect()
     assert known != again
+    assert identity(torch.zeros(3)) == identity(torch.zeros(3)) != identity(torch.ones(3))

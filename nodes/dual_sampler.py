@@ -100,8 +100,8 @@ class SVIProDualSampler(io.ComfyNode):
             raise ValueError("previous and end need an anchor: the encoded first frame.")
         elif not latent:
             raise ValueError(
-                "Neither latent nor anchor is connected. Connect the latent of WanImageToVideo, or "
-                "for SVI the encoded first frame as the anchor."
+                "latent is not connected, and neither is anchor. Connect the latent of "
+                "WanImageToVideo, or for SVI the encoded first frame as the anchor."
             )
         out, text = dual_sample(scene, chosen.plan(plan), chosen.way(denoise), seed)
         text = "\n".join([text, *chosen.told()])

@@ -20,8 +20,9 @@ import torch  # noqa: E402
 from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy.sd import load_diffusion_model  # noqa: E402
 
+from pack.nodes.sampling.order import Scene  # noqa: E402
 from pack.nodes.sampling.prefetch import reading_ahead, unread_files  # noqa: E402
-from pack.nodes.sampling.run import Scene, dual_sample  # noqa: E402
+from pack.nodes.sampling.run import Way, dual_sample  # noqa: E402
 from pack.nodes.sampling.schedule import Plan  # noqa: E402
 from rig import tiny_models  # noqa: E402
 
@@ -169,7 +170,7 @@ def sample(scene: Scene, **changes: Any) -> None:
     plan = {"steps": 4, "cfg_high": 1.0, "cfg_low": 1.0, "sampler_name": "euler"}
     plan |= {"scheduler": "simple", "shift": 5.0, "boundary": 0.9} | changes
     with torch.inference_mode():
-        dual_sample(scene, Plan(**plan), None, 1.0, 0)
+        dual_sample(scene, Plan(**plan), Way(), 0)
 
 
 @pytest.mark.parametrize("boundary, read", ((0.9, True), (0.0, False)))

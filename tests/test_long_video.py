@@ -295,7 +295,9 @@ def test_a_video_goes_on_from_one_that_exists(server: Server) -> None:
         count = graph.add("GetImageSize", image=frames)[2]
         graph.add("PreviewAny", "count", source=count)
         length = 1 + 4 * motion
-        frames, *_ = graph.add("ImageFromBatch", image=frames, batch_index=-length, length=length)
+        frames, *_ = graph.add(
+            "ImageFromBatch", image=frames, batch_index=13 - length, length=length
+        )
         previous, *_ = graph.add("VAEEncode", pixels=frames, vae=at["vae"])
         settings = {"previous": previous, "motion_latents": motion, "length": 21}
         add_film(graph, at, seeded(2, 3), **settings)

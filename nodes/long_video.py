@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from comfy.cli_args import args
 
-from ..catalog.pairs import ROLES
 from ..catalog.stacks import Chosen
 from ._api import SHOWS_TEXT, InputImpl, io, ui
-from .lora_router import files_for, routed
+from .lora_router import content_of, loras_on, routed
 from .pair_picker import CatalogLoraPairPicker, files_of
 from .sampling.order import Scene
+from .sampling.replay import digest_of
 from .sampling.schedule import Plan
 from .sampling.svi import samples_of
 from .sampling.wiring import check_experts
@@ -31,7 +30,7 @@ from .settings import (
 )
 from .video.clips import Clip, parse_clips
 from .video.folder import Following, hashed, keys
-from .video.long import Film, Look, check_clips, encoded, made_clips, said, sized
+from .video.long import Film, Look, check_clips, encoded, made_clips, one_of, said, sized
 from .video.place import place_of
 from .video.progress import show_video, watching
 from .video.segments import frames_in, join_segments
@@ -40,7 +39,7 @@ from .video.upstream import upstream_hash
 # Inputs that change no sampled clip, or that a clip says itself.
 NOT_SAMPLED = {
     *("prompts", "seed", "seeds", "length", "join", "colour_match", "fps", "following"),
-    *("filename_prefix", "base_model", "plan", "end_image"),
+    *("filename_prefix", "base_model", "plan", "end_image", "previous"),
     *(name for name in Settings.__dataclass_fields__ if name not in ("sampler", "sigmas")),
 }
 
@@ -74,7 +73,7 @@ class SVIProLongVideo(io.ComfyNode):
                 io.String.Input("prompts", multiline=True, tooltip=_PROMPTS),
                 widget(io.String, "negative", "", _NEGATIVE, multiline=True),
                 plan_input(),
-                seed_input(),
+                seed_input(fixed=True),
                 *film_inputs(),
                 *settings_inputs(),
                 *clip_inputs(base_models),
@@ -100,12 +99,13 @@ class SVIProLongVideo(io.ComfyNode):
         base_model: Any = "wan-i2v-14b",
     ) -> bool | str:
         """The reason why these clips can not be made, before anything is loaded."""
-        typed = isinstance(length, int) and isinstance(motion_latents, int)
-        if not isinstance(prompts, str) or not typed:
+        numbers = all(isinstance(each, int) for each in (length, motion_latents))
+        texts = all(isinstance(each, str) for each in (prompts, join, base_model))
+        if not numbers or not texts:
             return True  # a link: known when the node runs
         try:
             clips = parse_clips(prompts, 0, length, True)
-            check_clips(clips, motion_latents, str(join))
+            check_clips(clips, motion_latents, join)
             _chosen(base_model, clips)
         except ValueError as error:
             return str(error)
@@ -116,8 +116,9 @@ class SVIProLongVideo(io.ComfyNode):
         cls, prompts: Any = "", base_model: Any = "wan-i2v-14b", **_: Any
     ) -> str:
         """Changes with the catalog, and with each file of the pairs in the prompts."""
-        clips = parse_clips(prompts, 0, 81, True) if isinstance(prompts, str) else ()
-        pairs = [_content(each) for each in _chosen(base_model, clips).values()]
+        texts = isinstance(prompts, str) and isinstance(base_model, str)
+        clips = parse_clips(prompts, 0, 81, True) if texts else ()
+        pairs = [content_of(each) for each in _chosen(base_model, clips).values()]
         return hashed(CatalogLoraPairPicker.store.catalog().revision, repr(pairs))
 
     @classmethod
@@ -156,9 +157,17 @@ class SVIProLongVideo(io.ComfyNode):
         place = place_of(filename_prefix, width, height)
         experts = (model_high, model_low, model_first)
         pairs = _chosen(base_model, clips)
-        base = hashed(cls._upstream(), said(plan, way), _lora_files(experts))
-        marks = [repr(_content(pairs[each.pairs])) for each in clips]
-        marks[-1] += cls._upstream("end_image") if end_image is not None else ""
+        look = Look(join, colour_match, fps)
+        picture = sized(image, width, height)
+        end = None if end_image is None else sized(end_image, width, height)
+        before = None if previous is None else one_of(samples_of("previous", previous))
+        # What arrives counts beside where it comes from: a list or a text node may change alone.
+        seen = [None if each is None else digest_of(each) for each in (picture, before)]
+        base = hashed(
+            cls._upstream(), said(plan, way), loras_on(experts), negative, motion_latents, seen
+        )
+        marks = [repr(content_of(pairs[each.pairs])) for each in clips]
+        marks[-1] += "" if end is None else digest_of(end)
         known = keys(base, clips, marks)
         needed = [number for number, _, path in place.clips.walk(known, following) if not path]
         new = [clips[number - 1] for number in needed]
@@ -175,17 +184,19 @@ class SVIProLongVideo(io.ComfyNode):
             vae,
             plan,
             way,
-            sized(image, width, height),
-            None if end_image is None else sized(end_image, width, height),
-            previous and samples_of("previous", previous),
+            picture,
+            end,
+            before,
             motion_latents,
-            Look(join, colour_match, fps),
+            look,
         )
         node = cls.hidden.unique_id
         shown = cls.hidden.dynprompt.get_display_node_id(node)
         watch = watching(model_high, node, len(clips), needed)
         for made in made_clips(film, clips, known, place.clips, following, watch):
             show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
+        # The number that is free now: another run may have taken the first one.
+        place = place_of(filename_prefix, width, height)
         join_segments(made.segments, place.file, fps, cls._metadata())
         ending = f"{place.file.name}: {frames_in(place.file)} frames"
         report = "\n".join([*chosen.told(), *made.settings, *made.lines, ending])
@@ -197,12 +208,11 @@ class SVIProLongVideo(io.ComfyNode):
         )
 
     @classmethod
-    def _upstream(cls, name: str = "") -> str:
-        """The hash of what feeds one input, or of all that is the same for all clips."""
+    def _upstream(cls) -> str:
+        """The hash of what feeds all clips alike."""
         prompt, node = cls.hidden.dynprompt, cls.hidden.unique_id
         nodes = {each: prompt.get_node(each) for each in prompt.all_node_ids()}
-        others = {each for each in nodes[node]["inputs"] if each != name}
-        return upstream_hash(nodes, node, others if name else NOT_SAMPLED)
+        return upstream_hash(nodes, node, NOT_SAMPLED)
 
     @classmethod
     def _metadata(cls) -> dict[str, Any]:
@@ -223,18 +233,6 @@ def _chosen(base_model: str, clips: Iterable[Clip]) -> dict[str, tuple[Chosen, .
         except ValueError as error:
             raise ValueError(f"Clip {number}: {error}") from None
     return found
-
-
-def _lora_files(experts: Iterable[Any]) -> list[Any]:
-    """Path, size and time of each LoRA file that our router put on a model."""
-    files = (model.get_attachment("dualpass_files") or () for model in experts if model)
-    stats = ((name, os.stat(name)) for names in files for name in names)
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-
-
-def _content(pairs: tuple[Chosen, ...]) -> list[Any]:
-    """The files of a clip's own pairs, and their strengths."""
-    return [(role, file.stamp, levels) for role in ROLES for file, levels in files_for(pairs, role)]
 
 
 def _video(file: str, subfolder: str) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import Any
 
-from ..catalog.pairs import Role
+from ..catalog.pairs import ROLES, Role
 from ..catalog.stacks import Chosen, Levels, warnings
 from ._api import SHOWS_TEXT, io
 from .lora.apply import patched
@@ -109,3 +111,18 @@ def files_for(pairs: tuple[Chosen, ...], role: Role) -> list[tuple[LoraFile, Lev
     """(file, strengths) of each pair that acts on the pass; strength 0 loads nothing."""
     acting = [(choice.entry_for(role), choice.levels(role)) for choice in pairs]
     return [(open_file(find_file(entry)), levels) for entry, levels in acting if entry]
+
+
+def loras_on(experts: Iterable[Any]) -> list[Any]:
+    """Size, time and strengths of each LoRA file that our router put on a model."""
+    models = [model for model in experts if model]
+    files = [name for each in models for name in each.get_attachment("dualpass_files") or ()]
+    stats = [(os.path.basename(name), os.stat(name)) for name in files]
+    levels = [each.get_attachment("dualpass_levels") for each in models]
+    return [levels, *((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)]
+
+
+def content_of(pairs: tuple[Chosen, ...]) -> list[Any]:
+    """The files of a clip's own pairs by size and time, and their strengths."""
+    files = ((role, *each) for role in ROLES for each in files_for(pairs, role))
+    return [(role, file.stamp[1:3], levels) for role, file, levels in files]

@@ -84,6 +84,8 @@ def patched(
     clone = model.clone()
     before = model.get_attachment("dualpass_files") or ()
     clone.set_attachments("dualpass_files", (*before, *(str(file.path) for file, _ in files)))
+    levels = model.get_attachment("dualpass_levels") or ()
+    clone.set_attachments("dualpass_levels", (*levels, *(each for _, each in files)))
     fixed = _put(clone, kept, role, files, _by_key(matches), merged)
     if fixed and by_step:
         report += (

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import av
 import comfy.model_management
 import comfy.utils
 import torch
@@ -31,6 +32,14 @@ class Look:
     join: str
     colour_match: float
     fps: float
+
+    def __post_init__(self) -> None:
+        """Raise for what a link may bring, before a clip is sampled."""
+        if not 0 <= self.colour_match <= 1 or not 0.001 <= self.fps <= 1000:
+            raise ClipError(
+                f"colour_match is {self.colour_match} and fps {self.fps}; they must lie between "
+                "0 and 1, and 0.001 and 1000."
+            )
 
 
 @dataclass(frozen=True)
@@ -122,9 +131,11 @@ def made_clips(
             made.settings = made.settings or _settings_in(text)
             path = folder.save(number, *key, {"samples": latent})
         look = film.look
-        segment_key = hashed(segment_key, path.name, asdict(look), film.motion_latents, last)
+        segment_key = hashed(
+            segment_key, path.name, asdict(look), film.motion_latents, last, av.__version__
+        )
         segment = folder.segment_path(number, segment_key)
-        if frames_in(segment):
+        if told == "found" and frames_in(segment):
             held = None  # decoded anew if the next segment needs it
         else:
             frames = _frames(film, latent)
@@ -177,6 +188,13 @@ def _sampled(
 def encoded(clip: Any, texts: Iterable[str]) -> dict[str, Any]:
     """The conditioning of each text; all at once, so that the text encoder can leave."""
     return {text: clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in texts}
+
+
+def one_of(latent: torch.Tensor) -> torch.Tensor:
+    """The latent of one video. Raises ClipError for a batch: its frames would stand in a row."""
+    if len(latent) != 1:
+        raise ClipError(f"previous holds {len(latent)} videos. Choose one with LatentFromBatch.")
+    return latent
 
 
 def sized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:

@@ -81,12 +81,6 @@ def test_a_segment_has_every_frame_and_begins_with_a_key_frame(tmp_path: Path, c
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_same_frames_make_the_same_file(tmp_path: Path) -> None:
-    write_segment(frames(20), tmp_path / "a.mp4", 16)
-    write_segment(frames(20), tmp_path / "b.mp4", 16)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-
 @pytest.mark.parametrize(
     "lengths",
     [

@@ -97,13 +97,13 @@ def test_clips_are_watched_while_the_next_one_is_made(page: Page, shot: Shot) ->
     opened(page, "a fox runs\na fox jumps\na fox sleeps", steps=12)
     shot("film-before")
     page.evaluate("app.queuePrompt(0)")
-    page.wait_for_function(SHOWN, arg="clip_0001", timeout=120_000)
+    page.wait_for_function(SHOWN, arg="clip_0001", timeout=240_000)
     assert page.evaluate(PLAYED) > 0
     assert report(page).count() == 0
     assert re.fullmatch(r"clip [12] of 3, (high|low), step \d+ of 12, .+ left", page.evaluate(LINE))
     shot("film-clip-1")
-    page.wait_for_function(SHOWN, arg="clip_0002", timeout=120_000)
-    expect(report(page)).to_have_value(re.compile(r"clip 1: .*frames$", re.S), timeout=120_000)
+    page.wait_for_function(SHOWN, arg="clip_0002", timeout=240_000)
+    expect(report(page)).to_have_value(re.compile(r"clip 1: .*frames$", re.S), timeout=240_000)
     page.wait_for_function(SHOWN, arg="_00001_.mp4")
     expect(page.locator("video")).to_have_count(1)
     page.wait_for_function(f"() => ({LINE}) === undefined")
@@ -119,6 +119,6 @@ def test_clips_are_watched_while_the_next_one_is_made(page: Page, shot: Shot) ->
 def test_a_stopped_run_leaves_no_line(page: Page, site: Server) -> None:
     opened(page, "a fox runs\na fox jumps", steps=200)
     page.evaluate("app.queuePrompt(0)")
-    page.wait_for_function(f"() => ({LINE})?.startsWith('clip 1 of 2')", timeout=120_000)
+    page.wait_for_function(f"() => ({LINE})?.startsWith('clip 1 of 2')", timeout=240_000)
     site.post("/interrupt", {})
     page.wait_for_function(f"() => ({LINE}) === undefined")

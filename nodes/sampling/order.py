@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import comfy.model_management
@@ -82,8 +82,9 @@ class Order:
         """ComfyUI's sampler for this run."""
         return self.sampler or comfy.samplers.sampler_object(self.plan.sampler_name)
 
+    @cached_property
     def noise(self) -> torch.Tensor:
-        """The noise of the seed, in the latent's shape, on the CPU."""
+        """The noise of the seed, in the latent's shape, on the CPU: the same for every share."""
         latent = self.scene.latent
         noise: torch.Tensor = comfy.sample.prepare_noise(
             latent["samples"], self.seed, latent.get("batch_index")
@@ -113,12 +114,14 @@ class Order:
     def options(self) -> dict[str, Any]:
         """What core's samplers take besides: mask, progress and preview, seed."""
         return {
-            "callback": self._callback(),
+            "callback": self._callback,
             "disable_pbar": not comfy.utils.PROGRESS_BAR_ENABLED,
             "seed": self.seed,
         }
 
+    @cached_property
     def _callback(self) -> Callable[..., None]:
+        # Once for all shares: with a TAESD preview, ComfyUI reads its decoder from disk for it.
         if not self.watch:
             steps = len(self.sigmas) - 1
             core: Callable[..., None] = latent_preview.prepare_callback(

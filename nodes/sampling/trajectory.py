@@ -94,7 +94,7 @@ def _answered(order: Order, run: SharedRun, share: Share, later: Share | None) -
     answering = AnsweringAhead(run, share.down_to, share.start, order.cfg_at(share), files=files)
     latent = scene.latent
     out: torch.Tensor = guider.sample(
-        order.noise(),
+        order.noise,
         latent["samples"],
         answering,
         order.sigmas,

@@ -25,23 +25,20 @@ def two_passes(order: Order, denoise: float) -> tuple[dict[str, Any], str]:
         raise PlanError("cfg_steps needs one trajectory. Leave it empty for two passes as core.")
     # Core begins hooks anew with the sigma that it saw last: a second attempt would differ.
     hooked = any("hooks" in kept for _, kept in [*order.scene.positive, *order.scene.negative])
-    latent, start = order.scene.latent["samples"], 0
+    latent = order.scene.latent["samples"]
     for share in order.shares:
         comfy.model_management.throw_exception_if_processing_interrupted()
-        end = start + len(share.cfgs)
-        attempt = partial(_pass, order, share, latent, (start, end), denoise)
+        attempt = partial(_pass, order, share, latent, denoise)
         latent = with_one_retry(attempt, share.role, lambda: not hooked)
         check_made(latent, share.role)
         reset_as_after_a_node()
-        start = end
     return order.finished(latent), "two passes, as ComfyUI's two sampler nodes"
 
 
-def _pass(
-    order: Order, share: Share, latent: torch.Tensor, steps: tuple[int, int], denoise: float
-) -> Any:
-    scene, plan, (start, end) = order.scene, order.plan, steps
-    noise = torch.zeros(latent.size(), dtype=latent.dtype) if start else order.noise()
+def _pass(order: Order, share: Share, latent: torch.Tensor, denoise: float) -> Any:
+    scene, plan = order.scene, order.plan
+    start, end = share.start, share.start + len(share.cfgs)
+    noise = torch.zeros(latent.size(), dtype=latent.dtype) if start else order.noise
     model, cfg = scene.expert(share.role), share.cfgs[0]
     options = order.options() | {"noise_mask": scene.latent.get("noise_mask")}
     options["seed"] = 0 if start else order.seed

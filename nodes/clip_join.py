@@ -9,6 +9,7 @@ import torch
 from ._api import io
 from .sampling.colour import colour_matched
 from .sampling.svi import JOINS, SviError, joined
+from .settings import widget
 
 
 class SVIProJoin(io.ComfyNode):
@@ -26,26 +27,9 @@ class SVIProJoin(io.ComfyNode):
             inputs=[
                 io.Image.Input("frames_before", tooltip="All frames so far."),
                 io.Image.Input("frames", tooltip="The decoded frames of the new clip, all of it."),
-                io.Int.Input(
-                    "motion_latents",
-                    default=1,
-                    min=0,
-                    max=32,
-                    optional=True,
-                    tooltip="As in the conditioning of the new clip: 4 frames repeat for each.",
-                ),
-                io.Combo.Input(
-                    "join", options=list(JOINS), default="cut", optional=True, tooltip=_JOIN
-                ),
-                io.Float.Input(
-                    "colour_match",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    optional=True,
-                    tooltip="How far the new clip's colours move to those of the anchor. 0 is off.",
-                ),
+                widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
+                widget(io.Combo, "join", "cut", _JOIN, options=[*JOINS]),
+                widget(io.Float, "colour_match", 0.0, _COLOUR, min=0.0, max=1.0, step=0.05),
                 io.Image.Input("anchor", optional=True, tooltip="The image for colour_match."),
             ],
             outputs=[io.Image.Output("frames", display_name="frames")],
@@ -74,3 +58,5 @@ _JOIN = (
     "cut: drop the frames that repeat, as the official code does. "
     "blend: fade into them. Both give the same number of frames."
 )
+_MOTION = "As in the conditioning of the new clip: 4 frames repeat for each."
+_COLOUR = "How far the new clip's colours move to those of the anchor. 0 is off."

@@ -49,7 +49,6 @@ class SVIProLongVideo(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        base_models = list(CatalogLoraPairPicker.store.catalog().base_models)
         return io.Schema(
             node_id="SVIProLongVideo",
             display_name="DualPass Long Video (SVI Pro)",
@@ -76,7 +75,8 @@ class SVIProLongVideo(io.ComfyNode):
                 seed_input(fixed=True),
                 *film_inputs(),
                 *settings_inputs(),
-                *clip_inputs(base_models),
+                *clip_inputs(),
+                CatalogLoraPairPicker.base_model_input(_BASE_MODEL, optional=True),
                 *recipe_inputs(),
                 io.Latent.Input("previous", optional=True, tooltip=_PREVIOUS),
                 io.Image.Input("end_image", optional=True, tooltip="What the last clip ends on."),
@@ -245,3 +245,4 @@ _PROMPTS = (
 )
 _NEGATIVE = "What no clip should show; counts where cfg is above 1."
 _PREVIOUS = "Go on from this: a clip's latent, or the encoded end of any video."
+_BASE_MODEL = "The model that pairs in the prompts are for."

@@ -23,7 +23,6 @@ class CatalogLoraPairPicker(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        base_models = list(cls.store.catalog().base_models)
         return io.Schema(
             node_id="CatalogLoraPairPicker",
             display_name="LoRA Pairs (Catalog)",
@@ -32,12 +31,7 @@ class CatalogLoraPairPicker(io.ComfyNode):
             "and the plan says how many steps and which cfg the choice wants.",
             search_aliases=["wan 2.2 lora", "high noise low noise lora", "lightx2v", "svi"],
             inputs=[
-                io.Combo.Input(
-                    "base_model",
-                    options=base_models,
-                    default="wan-i2v-14b" if "wan-i2v-14b" in base_models else None,
-                    tooltip="The model that the pairs are for.",
-                ),
+                cls.base_model_input("The model that the pairs are for."),
                 LoraPairs.Input(
                     "previous",
                     optional=True,
@@ -56,6 +50,15 @@ class CatalogLoraPairPicker(io.ComfyNode):
                 LoraPairs.Output("pairs", tooltip="For DualPass LoRA Router."),
                 DualPassPlan.Output("plan", tooltip="For the sampler: steps, cfg, shift."),
             ],
+        )
+
+    @classmethod
+    def base_model_input(cls, tooltip: str, optional: bool = False) -> Any:
+        """The base models of the catalog to choose from."""
+        options = list(cls.store.catalog().base_models)
+        default = "wan-i2v-14b" if "wan-i2v-14b" in options else None
+        return io.Combo.Input(
+            "base_model", options=options, default=default, optional=optional, tooltip=tooltip
         )
 
     @classmethod

@@ -155,16 +155,14 @@ def film_inputs() -> list[Any]:
     ]
 
 
-def clip_inputs(base_models: list[str]) -> list[Any]:
+def clip_inputs() -> list[Any]:
     """How the clips of a long video hang together."""
-    default = "wan-i2v-14b" if "wan-i2v-14b" in base_models else None
     return [
         widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
         widget(io.Combo, "seeds", NEW, _SEEDS, options=[NEW, SAME]),
         widget(io.Combo, "join", "blend", _JOIN, options=[*JOINS]),
         widget(io.Float, "colour_match", 0.0, _COLOUR, min=0.0, max=1.0, step=0.05, round=0.01),
         widget(io.Combo, "following", "redo", _FOLLOWING, options=["redo", "keep"]),
-        widget(io.Combo, "base_model", default, _BASE_MODEL, options=base_models),
     ]
 
 
@@ -211,4 +209,3 @@ _PREFIX = "Where the video is saved. Its clips lie beside it, in a folder of tha
 _FOLLOWING = (
     "When a clip has changed: redo makes those behind it anew, keep leaves them as they are."
 )
-_BASE_MODEL = "The model that pairs in the prompts are for."

@@ -9,6 +9,7 @@ import torch
 
 from ._api import io
 from .sampling.svi import latent_format_of, samples_of, svi_concat, svi_conditioned
+from .settings import widget
 
 
 class SVIProConditioning(io.ComfyNode):
@@ -30,23 +31,8 @@ class SVIProConditioning(io.ComfyNode):
                 io.Latent.Input("anchor", tooltip="The encoded anchor image: one for all clips."),
                 io.Latent.Input("previous", optional=True, tooltip=_PREVIOUS),
                 io.Latent.Input("end", optional=True, tooltip="The encoded last frame, if any."),
-                io.Int.Input(
-                    "length",
-                    default=81,
-                    min=5,
-                    max=16381,
-                    step=4,
-                    optional=True,
-                    tooltip="Frames of the clip. SVI 2.0 Pro was trained with 81.",
-                ),
-                io.Int.Input(
-                    "motion_latents",
-                    default=1,
-                    min=0,
-                    max=32,
-                    optional=True,
-                    tooltip="How many of previous go on, 4 frames each. 1 is as trained.",
-                ),
+                widget(io.Int, "length", 81, _LENGTH, min=5, max=16381, step=4),
+                widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),
@@ -84,3 +70,5 @@ _PREVIOUS = (
     "The sampled latent of the clip before; or the last frames of a video, encoded: "
     "1 and 4 for each of motion_latents. None for the first clip."
 )
+_LENGTH = "Frames of the clip. SVI 2.0 Pro was trained with 81."
+_MOTION = "How many of previous go on, 4 frames each. 1 is as trained."

@@ -72,7 +72,7 @@ class SVIProLongVideo(io.ComfyNode):
                 io.String.Input("prompts", multiline=True, tooltip=_PROMPTS),
                 widget(io.String, "negative", "", _NEGATIVE, multiline=True),
                 plan_input(),
-                seed_input(fixed=True),
+                seed_input(),
                 *film_inputs(),
                 *settings_inputs(),
                 *clip_inputs(),

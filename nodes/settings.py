@@ -105,10 +105,9 @@ def plan_input() -> Any:
     return DualPassPlan.Input("plan", optional=True, tooltip=_PLAN)
 
 
-def seed_input(fixed: bool = False) -> Any:
-    """The seed, with what becomes of it after a run; `fixed`: it stays, unless that is changed."""
-    control = io.ControlAfterGenerate.fixed if fixed else True
-    seeds = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": control}
+def seed_input() -> Any:
+    """The seed, with what becomes of it after a run."""
+    seeds = {"min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}
     return widget(io.Int, "seed", 0, "The noise of the whole run.", **seeds)
 
 

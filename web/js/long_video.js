@@ -23,6 +23,10 @@ app.registerExtension({
     for (const end of ENDS) api.addEventListener(end, removeProgress);
   },
   nodeCreated(node) {
-    if (node.comfyClass === NODE) node.setSize([node.size[0], node.size[1] + ROOM]);
+    if (node.comfyClass !== NODE) return;
+    node.setSize([node.size[0], node.size[1] + ROOM]);
+    // A seed that changed would make the next run another video in place of resuming this one.
+    // Not in the schema: pages of ComfyUI 0.30 take that word for the name of the widget.
+    node.widgets.find(({ name }) => name === "control_after_generate").value = "fixed";
   },
 });

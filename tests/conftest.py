@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
-PROBE = ROOT / "tests" / "rig" / "probe"
 COMFYUI = os.environ.get("DUALPASS_COMFYUI")
 
 
@@ -47,7 +47,7 @@ def pytest_runtest_makereport(
     """A failed test shows what ComfyUI said."""
     report = yield
     server = getattr(item, "funcargs", {}).get("server")
-    if report.failed and server:
+    if report.failed and server and server.log.exists():
         report.sections.append(("ComfyUI's log", tail(server.log)))
     return report
 
@@ -78,12 +78,22 @@ def load_comfyui(tree: str, base: Path) -> None:
     sys.argv = pytest_argv
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_dead_models() -> Iterator[None]:
+    """A model whose patchers are all gone makes ComfyUI collect garbage before each load."""
+    yield
+    management = sys.modules.get("comfy.model_management")
+    if management:
+        gc.collect()
+        assert not [each for each in management.current_loaded_models if each.is_dead()]
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     """One real ComfyUI for all tests, with the pack, the probe pack and ComfyUI-GGUF if given."""
     if not COMFYUI:
         pytest.skip("needs a real ComfyUI: run `python3 dev.py test`")
-    with rig_server.start(packs=rig_server.own_packs() | {"dualpass_probe": PROBE}) as running:
+    with rig_server.start(packs=rig_server.probed_packs()) as running:
         yield running
 
 

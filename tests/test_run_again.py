@@ -37,7 +37,9 @@ class Disturbed:
 
     def __init__(self, role: str) -> None:
         self.calls: Counter[str] = Counter()
-        self.role, self.at, self.error = role, 0, RuntimeError("none")
+        self.role, self.at = role, 0
+        # Made where it is raised: a kept one would keep all models of its traceback.
+        self.error: type[BaseException] = RuntimeError
 
     def hang_on(self, model: Any, role: str) -> Any:
         def count(executor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -77,7 +79,7 @@ def test_after_an_interrupt_the_next_run_is_as_if_nothing_had_been(
     way = {"first": First(1, 2.0)} if first else {}
     wanted = sampled(at, keep=False, **way)
     disturbed.calls.clear()
-    disturbed.at, disturbed.error = call, InterruptProcessingException()
+    disturbed.at, disturbed.error = call, InterruptProcessingException
     with pytest.raises(InterruptProcessingException):
         sampled(at, **way)
     disturbed.at = 0
@@ -101,7 +103,7 @@ def test_out_of_memory_once_changes_nothing(
         at = changes.HOOKS[change](at)
     wanted = sampled(at, keep=False, two_passes=two_passes, step=HIGH)
     disturbed.calls.clear()
-    disturbed.at, disturbed.error = call, OOM_EXCEPTION("no memory")
+    disturbed.at, disturbed.error = call, OOM_EXCEPTION
     assert torch.equal(sampled(at, keep=False, two_passes=two_passes, step=HIGH), wanted)
     assert disturbed.calls[role] > call
 
@@ -135,7 +137,7 @@ def test_strengths_by_step_go_on_after_out_of_memory(role: str, call: int) -> No
     wanted, log.seen = log.seen, []
     assert wanted[:3] == [1.0, 0.7, 0.4]
     disturbed.calls.clear()
-    disturbed.at, disturbed.error = call, OOM_EXCEPTION("no memory")
+    disturbed.at, disturbed.error = call, OOM_EXCEPTION
     sampled(at, keep=False)
     # The call that failed is made again, at the same strength.
     assert log.seen in (wanted, wanted[:call] + wanted[call - 1 :])

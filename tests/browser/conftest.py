@@ -31,7 +31,7 @@ def site(request: pytest.FixtureRequest, server: Server) -> Iterator[Server]:
         return
     if not setup.frontend().exists():
         pytest.skip("needs the newest page: run `python3 dev.py setup`")
-    with rig.start(flags=frontend_flags(request.param)) as running:
+    with rig.start(packs=rig.probed_packs(), flags=frontend_flags(request.param)) as running:
         yield running
 
 

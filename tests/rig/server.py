@@ -26,6 +26,11 @@ def own_packs() -> dict[str, Path]:
     return {"dualpass": ROOT} | ({"ComfyUI-GGUF": Path(gguf)} if gguf else {})
 
 
+def probed_packs() -> dict[str, Path]:
+    """With the probe pack, whose nodes are for tests only."""
+    return own_packs() | {"dualpass_probe": ROOT / "tests" / "rig" / "probe"}
+
+
 @contextmanager
 def start(
     *,

@@ -142,6 +142,39 @@ class ProbeSlow:
         return (model,)
 
 
+class ProbeHold:
+    """A model whose calls wait while a file `hold` in the base directory has a smaller number."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "hold"
+    CATEGORY = "probe"
+    LONGEST = 300  # seconds
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"model": ("MODEL",)}}
+
+    @classmethod
+    def IS_CHANGED(cls, model: Any) -> float:
+        return time.monotonic()  # each run counts its own calls
+
+    def hold(self, model: Any) -> tuple[Any]:
+        calls, file = 0, Path(folder_paths.base_path, "hold")
+
+        def wait(executor: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls, started = calls + 1, time.monotonic()
+            while file.exists() and calls > int(file.read_text() or 0):
+                if time.monotonic() - started > self.LONGEST:
+                    raise RuntimeError("nobody let the held model go on")
+                time.sleep(0.05)
+            return executor(*args, **kwargs)
+
+        model = model.clone()
+        model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hold", wait)
+        return (model,)
+
+
 class ProbeReference:
     """One KSampler on the high expert; from the first model call below `sigma` on, low answers."""
 
@@ -180,7 +213,10 @@ class ProbeCompare:
         return {"ui": {name: [value] for name, value in result.items()}}
 
 
-NODES = (ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeSlow, ProbeReference, ProbeCompare)
+NODES = (
+    ProbeRecord, ProbeCalls, ProbeState, ProbeFail, ProbeSlow, ProbeHold, ProbeReference,
+    ProbeCompare,
+)  # fmt: skip
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in NODES}
 
 

@@ -51,7 +51,7 @@ class SVIProDualSampler(io.ComfyNode):
                 io.Latent.Input("anchor", optional=True, tooltip=_ANCHOR),
                 io.Latent.Input("previous", optional=True, tooltip=_PREVIOUS),
                 widget(io.Int, "motion_latents", 1, _MOTION, min=0, max=32),
-                widget(io.Int, "length", 81, _LENGTH, min=5, max=16385, step=4),
+                widget(io.Int, "length", 81, _LENGTH, min=5, max=16381, step=4),
                 io.Latent.Input("end", optional=True, tooltip=_END),
             ],
             outputs=[

@@ -27,6 +27,7 @@ app.registerExtension({
     node.setSize([node.size[0], node.size[1] + ROOM]);
     // A seed that changed would make the next run another video in place of resuming this one.
     // Not in the schema: pages of ComfyUI 0.30 take that word for the name of the widget.
-    node.widgets.find(({ name }) => name === "control_after_generate").value = "fixed";
+    const control = node.widgets.find(({ name }) => name === "control_after_generate");
+    if (control) control.value = "fixed";
   },
 });

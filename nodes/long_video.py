@@ -36,10 +36,11 @@ from .video.progress import show_video, watching
 from .video.segments import frames_in, join_segments
 from .video.upstream import upstream_hash
 
-# Inputs that change no sampled clip, or that a clip says itself.
+# Inputs that change no sampled clip, that a clip says itself, or that count by what arrives.
 NOT_SAMPLED = {
     *("prompts", "seed", "seeds", "length", "join", "colour_match", "fps", "following"),
-    *("filename_prefix", "base_model", "plan", "end_image", "previous"),
+    *("filename_prefix", "base_model", "plan", "image", "end_image", "previous"),
+    *("negative", "motion_latents"),
     *(name for name in Settings.__dataclass_fields__ if name not in ("sampler", "sigmas")),
 }
 
@@ -169,7 +170,9 @@ class SVIProLongVideo(io.ComfyNode):
         marks = [repr(content_of(pairs[each.pairs])) for each in clips]
         marks[-1] += "" if end is None else digest_of(end)
         known = keys(base, clips, marks)
-        needed = [number for number, _, path in place.clips.walk(known, following) if not path]
+        # Once: the texts and LoRAs below are for these clips, whatever becomes of the folder.
+        found = list(place.clips.walk(known, following))
+        needed = [each.number for each in found if not each.path]
         new = [clips[number - 1] for number in needed]
         texts = encoded(clip, {negative, *(each.prompt for each in new)} if new else ())
         # All before the first clip: what is wrong with a file is told now, not hours later.
@@ -179,21 +182,11 @@ class SVIProLongVideo(io.ComfyNode):
             high, low, first = models[each.pairs]
             return Scene(high, low, texts[each.prompt], texts[negative], {}, first)
 
-        film = Film(
-            scene_of,
-            vae,
-            plan,
-            way,
-            picture,
-            end,
-            before,
-            motion_latents,
-            look,
-        )
+        film = Film(scene_of, vae, plan, way, picture, end, before, motion_latents, look)
         node = cls.hidden.unique_id
         shown = cls.hidden.dynprompt.get_display_node_id(node)
         watch = watching(model_high, node, len(clips), needed)
-        for made in made_clips(film, clips, known, place.clips, following, watch):
+        for made in made_clips(film, clips, found, place.clips, watch):
             show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
         # The number that is free now: another run may have taken the first one.
         place = place_of(filename_prefix, width, height)

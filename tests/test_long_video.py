@@ -369,6 +369,7 @@ def test_finished_clips_are_shown_while_the_next_is_made(server: Server) -> None
         ("a fox", {"length": 10**9 + 1}, "length is 1000000001"),
         ("a fox\na fox | length=5", {}, "Clip 2 has 5 frames"),
         ("a fox\na fox", {"length": 9, "motion_latents": 2}, "Clip 1 has 9 frames"),
+        ("a fox | length=5\na fox", {"motion_latents": 3, "join": "cut"}, "Clip 1 has 5 frames"),
         ("a fox", {"join": "fade"}, "join is 'fade'"),
     ],
 )

@@ -282,9 +282,10 @@ def make_small_film(folder: Path) -> list[str]:
         look=long.Look("blend", 0.5, 16.0),
     )
     clips = parse_clips(seeded(*range(5)), 0, 13, True)
-    shelf, known = ClipFolder.opened(folder / "clips"), keys("base", clips)
+    shelf = ClipFolder.opened(folder / "clips")
+    found = list(shelf.walk(keys("base", clips), "redo"))
     with torch.inference_mode():
-        for each in long.made_clips(film, clips, known, shelf, "redo", lambda _: no_watch):
+        for each in long.made_clips(film, clips, found, shelf, lambda _: no_watch):
             made = each
     join_segments(made.segments, folder / "film.mp4", 16.0, {})
     return told(made.lines)

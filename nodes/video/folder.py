@@ -33,6 +33,14 @@ class Keys(NamedTuple):
     chain: str
 
 
+class Found(NamedTuple):
+    """A clip's number, what it is made from, and its latent file; None where it is not yet made."""
+
+    number: int
+    key: Keys
+    path: Path | None
+
+
 def keys(base: str, clips: Sequence[Clip], marks: Sequence[str] = ()) -> tuple[Keys, ...]:
     """The keys of each clip; `base` says what all clips share, and counts for both keys.
 
@@ -89,10 +97,8 @@ class ClipFolder:
             wanted["chain"] = chain
         return next((path for path in candidates if self._is_made_from(path, wanted)), None)
 
-    def walk(
-        self, keys: Sequence[Keys], following: Following
-    ) -> Iterator[tuple[int, Keys, Path | None]]:
-        """Each clip's number and key, and where it lies if it is found.
+    def walk(self, keys: Sequence[Keys], following: Following) -> Iterator[Found]:
+        """Each clip, found or not.
 
         A clip that was kept may have come after another one than is asked for now: the keys behind
         it go on from what really lies before them.
@@ -101,7 +107,7 @@ class ClipFolder:
         for number, key in enumerate(keys, 1):
             key = Keys(key.own, hashed(before, key.own)) if before else key
             path = self.find(number, *key, following)
-            yield number, key, path
+            yield Found(number, key, path)
             before = _said(path)["chain"] if path else key.chain
 
     def save(self, number: int, own: str, chain: str, tensors: Mapping[str, torch.Tensor]) -> Path:

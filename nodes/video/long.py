@@ -21,7 +21,7 @@ from ..sampling.run import Way, dual_sample
 from ..sampling.schedule import Plan
 from ..sampling.svi import JOINS, joined, overlap
 from .clips import Clip, ClipError
-from .folder import ClipFolder, Following, Keys, hashed
+from .folder import ClipFolder, Found, hashed
 from .segments import frames_in, write_segment
 
 
@@ -94,6 +94,8 @@ def check_clips(
         least = repeated + 4 if goes_on or number > 1 else 5
         if join == "blend" and number < len(clips):
             least += repeated - 1
+        if number < len(clips):
+            least = max(least, 4 * motion_latents - 3)
         if clip.length < least:
             raise ClipError(
                 f"Clip {number} has {clip.length} frames; with motion_latents {motion_latents} and "
@@ -109,18 +111,17 @@ def said(plan: Plan, way: Way) -> str:
 def made_clips(
     film: Film,
     clips: Sequence[Clip],
-    keys: Sequence[Keys],
+    found: Sequence[Found],
     folder: ClipFolder,
-    following: Following,
     watch: Callable[[int], Watch],
 ) -> Iterator[Made]:
-    """Make clip after clip, and tell after each; what lies in `folder` is not made again.
+    """Make clip after clip, and tell after each; what was `found` in `folder` is not made again.
 
     A latent is written as soon as it is sampled, so that whatever ends the run costs one clip at
     most. No frames are kept but those of one clip and the few that the next one fades into.
     """
     made, segment_key, previous, held = Made(), "", film.previous, None
-    for clip, (number, key, path) in zip(clips, folder.walk(keys, following), strict=True):
+    for clip, (number, key, path) in zip(clips, found, strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()
         started, last = time.monotonic(), number == len(clips)
         told = "found" if path else "sampled"

@@ -193,7 +193,7 @@ _CFG_STEPS = (
     "Guidance of each step, such as 3.5, 3.5, 1; the last one holds on. Empty: cfg_high, cfg_low."
 )
 _SAMPLER = "A sampler of another node, in place of sampler_name."
-_SIGMAS = "Noise levels of another node, in place of steps, scheduler and denoise."
+_SIGMAS = "Noise levels of another node, in place of steps and scheduler; denoise must be 1."
 _MODEL_FIRST = (
     "The high-noise expert without its accelerator, from the router: it takes the first steps, for "
     "more motion."

@@ -13,7 +13,7 @@ import torch
 from rig.bases import write_dequantised
 from rig.client import Server
 from rig.graphs import Graph, Link, compare, dual, error_of, scene
-from rig.server import own_packs, start
+from rig.server import probed_packs, start
 from rig.tiny_models import PAIRS
 
 FOUR_STEPS = {"settings": "manual", "steps": 4, "cfg_high": 1.0, "cfg_low": 1.0, "shift": 5.0}
@@ -216,8 +216,7 @@ def test_a_hundred_prompts_leave_nothing_behind() -> None:
 
     After 32 to warm up: for so long the allocator still takes memory, with core's loaders too.
     """
-    probe = Path(__file__).parent / "rig" / "probe"
-    with start(packs=own_packs() | {"dualpass_probe": probe}) as server:
+    with start(packs=probed_packs()) as server:
         for count in range(32):
             prompt(server, count)
         before = held(server, 32)

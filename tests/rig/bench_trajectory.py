@@ -55,7 +55,7 @@ def trajectory() -> Iterator[Line]:
 
 
 def medium() -> Scene:
-    """The tiny models of the tests on 1728 tokens: 50 ms and more for a call."""
+    """The tiny models of the tests on 1728 tokens: 100 ms and more for a call."""
     words = [[torch.randn(1, 77, 768), {}]]
     latent = {"samples": torch.zeros(1, 16, 3, 48, 48)}
     high, low = (experts.load(f"t2v_{role}", torch.float32) for role in ROLES)

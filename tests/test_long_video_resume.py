@@ -21,7 +21,7 @@ import pytest
 from safetensors import safe_open
 
 from rig import server as rig_server
-from rig.client import Server
+from rig.client import Server, holding
 from rig.films import (
     add_film,
     film,
@@ -58,11 +58,13 @@ def content(path: Path) -> Any:
 def test_an_interrupted_video_goes_on_at_the_next_clip(server: Server) -> None:
     prefix = new_prefix()
     graph, at = studio()
-    at["high"] = graph.add("ProbeSlow", model=at["high"], seconds=0.2)[0]
+    at["high"] = graph.add("ProbeHold", model=at["high"])[0]
     add_film(graph, at, seeded(1, 2, 3), filename_prefix=prefix)
-    for event in server.events(graph):
-        if event["type"] == "preview" and b"clip 2 of 3" in event["data"]:
-            server.post("/interrupt", {})
+    with holding(server, 1) as held:  # one call of the high-noise expert is one clip
+        for event in server.events(graph):
+            if event["type"] == "executed" and event["data"]["node"] == "film":
+                server.post("/interrupt", {})
+                held.unlink()
     assert event["type"] == "execution_interrupted"
     assert told(report(server, graph)) == [FOUND, SAMPLED, SAMPLED]
     assert told(report(server, film(seeded(4)))) == [SAMPLED]
@@ -216,16 +218,17 @@ def test_a_killed_comfyui_goes_on_at_the_next_clip(own: Own) -> None:
     graphs = {}
     for each in ("broken", "whole"):
         graph, at = studio()
-        at["high"] = graph.add("ProbeSlow", model=at["high"], seconds=0.2)[0]
+        at["high"] = graph.add("ProbeHold", model=at["high"])[0]
         add_film(graph, at, seeded(1, 2, 3), filename_prefix=f"killed/{each}")
         graphs[each] = graph
     folder = own.base / "output" / "killed"
-    own.server.queue(graphs["broken"])
-    deadline = time.monotonic() + 60
-    while not latent_files(folder / "broken_clips") and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(random.uniform(0, 0.3))
-    own.kill()
+    with holding(own.server, 2):  # so that the third clip is not made before the kill
+        own.server.queue(graphs["broken"])
+        deadline = time.monotonic() + 120
+        while not latent_files(folder / "broken_clips") and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(random.uniform(0, 0.3))
+        own.kill()
     kept = latent_files(folder / "broken_clips")
     server = own.restart()
     lines = report(server, graphs["broken"])

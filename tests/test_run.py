@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rig import server as rig_server
-from rig.client import Server
+from rig.client import Server, holding
 from rig.graphs import Graph, compare, core, dual, error_of, scene, shifted
 
 PACKS = {"dualpass": rig_server.ROOT, "probe": rig_server.ROOT / "tests" / "rig" / "probe"}
@@ -80,16 +80,22 @@ def make_taehv(server: Server) -> None:
     save_file(TAEHV(latent_channels=16).state_dict(), folder / "lighttaew2_1.safetensors")
 
 
-@pytest.mark.parametrize("after", (1, 5))
-def test_an_interrupt_stops_either_expert_and_leaves_nothing(server: Server, after: int) -> None:
+@pytest.mark.parametrize(("role", "calls", "after"), (("high", 1, 1), ("low", 2, 5)))
+def test_an_interrupt_stops_either_expert_and_leaves_nothing(
+    server: Server, role: str, calls: int, after: int
+) -> None:
     """8 steps at shift 5, 3 of them high."""
-    graph, _ = slow_run(steps=8)
-    ends, asked = [], False
-    for event in server.events(graph):
-        if not asked and event["type"] == "progress" and event["data"]["value"] >= after:
-            asked = bool(server.post("/interrupt", {}))
-        ends.append(event["type"])
-    assert ends[-1] == "execution_interrupted"
+    graph, at = scene()
+    at = slow(graph, at)
+    at[role] = graph.add("ProbeHold", model=at[role])[0]
+    latent, _ = dual(graph, at, **(EIGHT | {"cfg_high": 1.0, "cfg_low": 1.0}))
+    graph.add("PreviewAny", source=latent)
+    with holding(server, calls) as held:
+        for event in server.events(graph):
+            if event["type"] == "progress" and event["data"]["value"] == after:
+                server.post("/interrupt", {})
+                held.unlink(missing_ok=True)
+    assert event["type"] == "execution_interrupted"
     assert left_behind(server)["threads"] == [0]
     assert server.run(fresh())["status"]["status_str"] == "success"
 

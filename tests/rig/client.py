@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -115,6 +115,17 @@ class Server:
                 return Reply(reply.status, reply.headers, reply.read())
         except urllib.error.HTTPError as error:
             return Reply(error.code, error.headers, error.read())
+
+
+@contextmanager
+def holding(server: Server, calls: int) -> Iterator[Path]:
+    """A ProbeHold waits behind so many calls, until the file that is given or the block ends."""
+    file = server.base / "hold"
+    file.write_text(str(calls))
+    try:
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def is_end(event: Json, prompt_id: str) -> bool:

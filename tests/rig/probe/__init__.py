@@ -164,7 +164,7 @@ class ProbeHold:
         def wait(executor: Any, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls, started = calls + 1, time.monotonic()
-            while file.exists() and calls > int(file.read_text() or 0):
+            while calls > _allowed(file):
                 if time.monotonic() - started > self.LONGEST:
                     raise RuntimeError("nobody let the held model go on")
                 time.sleep(0.05)
@@ -173,6 +173,13 @@ class ProbeHold:
         model = model.clone()
         model.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "hold", wait)
         return (model,)
+
+
+def _allowed(file: Path) -> float:
+    try:
+        return int(file.read_text() or 0)  # empty while it is written
+    except FileNotFoundError:
+        return float("inf")
 
 
 class ProbeReference:

@@ -435,6 +435,29 @@ def test_a_disk_that_refuses_is_told_in_a_sentence_and_the_run_can_go_on(
     assert not end.get("second")  # it went through
 
 
+@pytest.mark.skipif(not POSIX, reason="other systems sync no folders")
+@pytest.mark.parametrize("kind", ("latent", "segment"))
+def test_the_disk_has_a_file_before_its_name_and_then_the_name(
+    folder: ClipFolder, kind: str
+) -> None:
+    """So that after a power cut a name never stands for what was not written yet."""
+    asked: list[Any] = []
+
+    def note(_frame: Any, event: str, function: Any) -> None:
+        if event == "c_call" and function in (os.fsync, os.replace):
+            asked.append(function)
+
+    sys.setprofile(note)
+    try:
+        if kind == "latent":
+            save(folder, 1)
+        else:
+            write_segment(frames(1), folder.segment_path(1, KEYS[0].chain), 16.0)
+    finally:
+        sys.setprofile(None)
+    assert asked == [os.fsync, os.replace, os.fsync]
+
+
 def test_keys_are_a_pair_of_hashes() -> None:
     assert all(len(key.own) == len(key.chain) == 64 for key in KEYS)
     assert isinstance(KEYS[0], Keys)

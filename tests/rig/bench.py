@@ -47,8 +47,9 @@ def timed_start() -> tuple[float, float]:
 
 
 def trajectory() -> Iterator[Line]:
-    """Both experts in one run, beside core's two sampler nodes."""
+    """Both experts in one run, beside core's two sampler nodes and those of other packs."""
     yield from measured("trajectory")
+    yield from measured("samplers")
 
 
 BENCHES: tuple[Callable[[], Iterator[Line]], ...] = (

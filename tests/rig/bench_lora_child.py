@@ -18,6 +18,7 @@ PARTS = {
     "live": "rig.bench_lora_live",
     "adding_up": "rig.bench_lora_sum",
     "trajectory": "rig.bench_trajectory",
+    "samplers": "rig.bench_samplers",
 }
 
 

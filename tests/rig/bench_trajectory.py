@@ -141,14 +141,14 @@ def by_turns(
 
 
 def paired_times(
-    name: str, times: Sequence[Sequence[float]], mark: float | None
+    name: str, times: Sequence[Sequence[float]], mark: float | None, peer: str = PEER
 ) -> Iterator[Figure]:
     """Medians in ms, and the median of the ratios with its interval of 95 %, which it names."""
     here, there = times
     ratios = [mine / theirs for mine, theirs in zip(here, there, strict=True)]
     least, most = interval(ratios)
     middle, peers = (1000 * statistics.median(each) for each in times)
-    yield Figure(f"{name}, ms / {PEER}", middle, peers)
+    yield Figure(f"{name}, ms / {peer}", middle, peers)
     name, ratio = f"{name}, times as long ({least:.3f} to {most:.3f})", statistics.median(ratios)
     yield at_most(mark, name, ratio) if mark else Figure(name, ratio)
 

@@ -107,6 +107,7 @@ class Store:
             if self._wait is None:
                 return self.read()
             if not self._looking.locked():
+                self._due = self._clock() + _patience  # or the next caller begins one too
                 look = threading.Thread(target=self.read, name="dualpass-catalog", daemon=True)
                 look.start()
                 look.join(self._wait)

@@ -27,11 +27,11 @@ Done = subprocess.CompletedProcess[str]
 
 
 def run(*arguments: str, cwd: Path = ROOT, flags: tuple[str, ...] = (), **more: Any) -> Done:
-    """`python -m catalog …`, ended within a minute and without a traceback."""
+    """`python -m catalog …`, ended within five minutes and without a traceback."""
     env = KEPT | {"PYTHONDONTWRITEBYTECODE": "1", "PWD": str(cwd)} | more.pop("env", {})
     command = [sys.executable, *flags, "-m", "catalog", *arguments]
     done = subprocess.run(
-        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=60, **more
+        command, cwd=cwd, env=env, capture_output=True, text=True, timeout=300, **more
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done
@@ -241,10 +241,11 @@ def test_add_takes_two_files_whose_names_say_their_roles(home: Home) -> None:
             **({"size_gb": entry["size_gb"]} if "size_gb" in entry else {}),
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
+    before = time.strftime("%Y-%m-%d")
     home.run("add", "--both", str(lora(home.loras / "b.sft")), "--base-model", BASE)
     document = json.loads((home.user / "loras.json").read_text(encoding="utf-8"))
     assert (document["version"], len(document["loras"])) == ("2", 3)
-    assert document["date"] == time.strftime("%Y-%m-%d")
+    assert document["date"] in (before, time.strftime("%Y-%m-%d"))  # midnight may lie between
 
 
 @pytest.mark.parametrize(
@@ -528,11 +529,11 @@ def test_ctrl_c_ends_a_download_cleanly(home: Home, hub: Any) -> None:
         command, cwd=ROOT, env=KEPT | env_of(home, hub), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
-    due = time.monotonic() + 30
+    due = time.monotonic() + 300
     while "GET" not in hub.methods and time.monotonic() < due:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (130, "")
     assert err.splitlines()[-1] == "Cancelled."
     assert "Traceback" not in err
@@ -664,7 +665,7 @@ def test_a_reader_that_goes_away_is_no_error(command: str) -> None:
             [sys.executable, "-m", "catalog", command, *more],
             cwd=ROOT, env=KEPT, stdout=out, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-    assert process.communicate(timeout=60)[1] in ("", UNKNOWN)
+    assert process.communicate(timeout=300)[1] in ("", UNKNOWN)
     assert process.returncode == 141
 
 
@@ -675,7 +676,7 @@ def test_dev_py_hands_its_arguments_on(tmp_path: Path) -> None:
     lora(tmp_path / "my_high_noise.sft")
     command = [sys.executable, str(ROOT / "dev.py"), "catalog", "doctor", "my_high_noise.sft"]
     done = subprocess.run(
-        command, cwd=tmp_path, env=KEPT, capture_output=True, text=True, timeout=60
+        command, cwd=tmp_path, env=KEPT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("my_high_noise.sft")

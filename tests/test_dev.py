@@ -16,7 +16,7 @@ from rig.server import ROOT
 def dev(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "dev.py"), *arguments]
     return subprocess.run(
-        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=300
+        command, env={**os.environ, **env}, capture_output=True, text=True, timeout=1200
     )
 
 

@@ -68,7 +68,7 @@ def node_of(prompt: Any, class_type: str) -> Any:
 
 def run(server: Server, prompt: Any) -> tuple[list[Path], str]:
     """The videos that it saved, and all that its nodes told."""
-    history = server.run(prompt, timeout=300)
+    history = server.run(prompt)
     assert history["status"]["status_str"] == "success", error_of(history)
     outputs = history["outputs"].values()
     saved = [

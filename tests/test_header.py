@@ -228,9 +228,17 @@ def bytes_read() -> int:
 
 def test_two_thousand_tensors_take_no_time_to_speak_of(tmp_path: Path) -> None:
     path = written(tmp_path, many(2000))
-    started = time.perf_counter()
-    read_header(path)
-    assert time.perf_counter() - started < 0.5  # 10 ms alone on a slow machine
+    assert quickest(lambda: read_header(path)) < 0.5  # 10 ms alone on a slow machine
+
+
+def quickest(run: Callable[[], object]) -> float:
+    """Seconds of the CPU, of the quickest of five: whatever else is going on."""
+    seconds = []
+    for _ in range(5):
+        started = time.process_time()
+        run()
+        seconds.append(time.process_time() - started)
+    return min(seconds)
 
 
 SIZES = st.one_of(st.integers(0, 5), st.sampled_from([-1, True, 1.0, 2**31, 2**63, 10**30, None]))

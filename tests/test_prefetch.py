@@ -59,7 +59,7 @@ def pages_of(path: str | Path) -> int:
     return -(-os.path.getsize(path) // mmap.PAGESIZE)
 
 
-def whole(path: str | Path, wait: float = 10) -> bool:
+def whole(path: str | Path, wait: float = 120) -> bool:
     """Whether the whole file comes into the page cache in this time, in seconds."""
     deadline = time.monotonic() + wait
     while cached(path) < pages_of(path) and time.monotonic() < deadline:
@@ -108,7 +108,7 @@ def test_the_end_of_the_block_ends_the_reading(
 ) -> None:
     large = tmp_path / "base"
     large.touch()
-    os.truncate(large, 2**30)
+    os.truncate(large, 2**32)
     try:
         with reading_ahead([str(large)], margin=0):
             if error:
@@ -178,7 +178,7 @@ def test_while_the_high_expert_samples_the_lora_of_a_coming_low_one_is_read(
     tmp_path: Path, boundary: float, read: bool
 ) -> None:
     file, seen = cold(tmp_path / "lora", 20 * MIB), []
-    scene = scene_of(tmp_path, lambda: seen.append(whole(file, 10 if read else 0.2)))
+    scene = scene_of(tmp_path, lambda: seen.append(whole(file, 120 if read else 0.2)))
     scene.model_low.set_attachments("dualpass_files", (file,))
     sample(scene, boundary=boundary)
     assert set(seen) == {read}
@@ -205,7 +205,7 @@ def test_a_run_that_ends_early_leaves_no_thread(tmp_path: Path, error: str) -> N
     scene = scene_of(tmp_path, fail)
     large = tmp_path / "lora"
     large.touch()
-    os.truncate(large, 2**30)
+    os.truncate(large, 2**32)
     scene.model_low.set_attachments("dualpass_files", (str(large), "/no/such/file"))
     with pytest.raises(kinds[error]):
         sample(scene)

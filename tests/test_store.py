@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import pack.catalog.store as store_module
 from pack.catalog.store import Store, UnknownPairError
 
 BASE = "wan-i2v-14b"
@@ -236,16 +238,31 @@ def test_threads_only_ever_see_whole_snapshots(shipped: Path, user: Path) -> Non
     assert len(seen) == 800
 
 
+@contextmanager
+def holding_reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No catalog file is read to its end before the block does."""
+    let_go, read_entries = threading.Event(), store_module.read_entries
+
+    def held(path: Path) -> Any:
+        assert let_go.wait(120)
+        return read_entries(path)
+
+    monkeypatch.setattr(store_module, "read_entries", held)
+    yield
+    let_go.set()
+
+
 def test_an_event_loop_does_not_wait_for_a_long_read(
-    shipped: Path, user: Path, clock: Clock
+    shipped: Path, user: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look takes longer than the caller waits; what it found counts when it is done."""
     store = Store(shipped, user, clock, wait=0)
     first = store.read()
     put(user, *[raw(f"p{number}", "high", "h") | {"steps": 0} for number in range(4999)])
     clock.now += 1
-    assert store.catalog() is first
-    deadline = time.monotonic() + 30
+    with holding_reads(monkeypatch):
+        assert store.catalog() is first
+    deadline = time.monotonic() + 120
     while store.catalog() is first and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(store.catalog().problems) == 4999
@@ -278,15 +295,16 @@ def test_a_refusal_names_some_of_many_pairs(store: Store, user: Path) -> None:
         store.catalog().get_pair(BASE, "zzz")
 
 
-def test_a_look_that_takes_long_is_taken_once(shipped: Path, user: Path, clock: Clock) -> None:
+def test_a_look_that_takes_long_is_taken_once(
+    shipped: Path, user: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = Store(shipped, user, clock, wait=0)
     store.read()
-    put(user, *[raw(f"p{number}", "high", "h") | {"steps": 0} for number in range(4999)])
+    put(user, raw("mine", "both", "m"))
     clock.now += 1
-    store.catalog()
-    for _ in range(50):
-        store.catalog()
-    looks = [thread for thread in threading.enumerate() if thread.name == "dualpass-catalog"]
-    assert len(looks) <= 1
-    for thread in looks:
-        thread.join(30)
+    with holding_reads(monkeypatch):
+        for _ in range(50):
+            store.catalog()
+        looks = [thread for thread in threading.enumerate() if thread.name == "dualpass-catalog"]
+        assert len(looks) == 1
+    looks[0].join(120)

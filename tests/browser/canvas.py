@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 PICKER = "CatalogLoraPairPicker"
 # Each visible text of the picker as [text, contrast ratio]: WCAG 2.2, 1.4.3; what is disabled is
@@ -66,6 +66,14 @@ OVERFLOWS = """root => {
         element.checkVisibility() && !element.closest(".dualpass-hidden, option")
         && element.getBoundingClientRect().right > right + 0.5);
     return [...wide, ...out].map((element) => element.outerHTML.slice(0, 200));
+}"""
+
+# Whether a draft of the page has the nodes as they are now.
+DRAFTED = """() => {
+    const nodes = JSON.stringify(app.rootGraph.serialize().nodes);
+    return Object.entries({ ...localStorage }).some(([key, draft]) =>
+        key.startsWith("Comfy.Workflow.Draft.")
+        && JSON.stringify(JSON.parse(JSON.parse(draft).data).nodes) === nodes);
 }"""
 
 
@@ -152,9 +160,28 @@ def choose_setting(page: Page, name: str, value: Any) -> None:
 
 def reload(page: Page) -> None:
     """Load the page anew; it restores its graph from the draft, which it writes with a delay."""
-    page.wait_for_timeout(1000)
+    page.wait_for_function(DRAFTED, polling=100)
     page.reload()
     page.wait_for_function("window.app?.graph?.nodes.length && app.extensionManager")
+
+
+def soon(target: Page | Locator, script: str) -> Any:
+    """What a measure of faults finds when the layout has settled: a page moves things in steps."""
+    page = getattr(target, "page", target)
+    for _ in range(100):
+        if not (found := target.evaluate(script)):
+            break
+        page.wait_for_timeout(100)
+    return found
+
+
+def held_route(page: Page, held: list[Route]) -> Route:
+    """The first request that a test holds; it comes a moment after the page shows that it waits."""
+    for _ in range(1000):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    return held[0]
 
 
 def boxes(page: Page, checked: bool | None = None) -> Locator:

@@ -11,7 +11,7 @@ import pytest
 
 from rig import server as rig
 from rig import setup
-from rig.browser import FRONTENDS, RENDERERS, frontend_flags, opened
+from rig.browser import FRONTENDS, PATIENCE, RENDERERS, frontend_flags, opened
 from rig.client import Server
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def opened_page(request: pytest.FixtureRequest, site: Server, browser: Browser) 
     """A page load costs seconds; pytest runs all tests of one page in a row."""
     from playwright.sync_api import expect
 
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=PATIENCE / 2)
     with opened(browser, site, request.param) as page:
         yield page
 

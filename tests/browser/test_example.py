@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.canvas import add, choose, link, load, prompt, reload, widgets
+from browser.canvas import add, choose, link, load, prompt, reload, soon, widgets
 
 from rig.client import Server
 from rig.demo import replacements
@@ -106,7 +106,7 @@ def test_an_example_opens_clean_and_its_api_form_is_the_shipped_one(
     assert {node["type"] for node in example["nodes"]} <= set(known)
     assert widget_values(opened) == widget_values(example)
     assert sorted(opened["links"]) == sorted(example["links"])
-    assert page.evaluate(OVERLAPS) == []
+    assert soon(page, OVERLAPS) == []
     shot(Path(name).stem)
     api = json.dumps(prompt(page), indent=2) + "\n"
     path = FOLDER / "api" / name
@@ -123,7 +123,7 @@ def test_report_and_schedule_stay_under_their_nodes(page: Page, shot: Shot) -> N
     expect(report.or_(schedule)).to_have_count(0)
     before = prompt(page), widget_values(saved(page))
     page.evaluate("app.queuePrompt(0)")
-    expect(schedule).to_have_value(re.compile(r"^4 steps, euler.*hand-over", re.S), timeout=60_000)
+    expect(schedule).to_have_value(re.compile(r"^4 steps, euler.*hand-over", re.S))
     expect(report).to_have_value(re.compile(r"high.*20 of 20 modules.*low.*20 of 20", re.S))
     texts = report.input_value(), schedule.input_value()
     shot("texts")
@@ -151,7 +151,7 @@ def test_a_bypassed_picker_means_no_lora(page: Page) -> None:
     assert "pairs" not in prompt(page)[ROUTER]["inputs"]
     page.evaluate("app.queuePrompt(0)")
     report = page.get_by_label("report", exact=True)
-    expect(report).to_have_value("high: no LoRA\nlow: no LoRA", timeout=60_000)
+    expect(report).to_have_value("high: no LoRA\nlow: no LoRA")
 
 
 def test_widgets_that_do_not_count_look_disabled(page: Page, shot: Shot) -> None:

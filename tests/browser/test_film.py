@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from browser.canvas import load, reload, saved
+from browser.canvas import load, reload, saved, soon
 
-from rig.client import Server
+from rig.client import Server, holding
 from rig.films import add_film, studio
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ PLAYED = """async () => {
 def idle(site: Server) -> Iterator[None]:
     """Whatever is left of a test's runs ends with it."""
     yield
-    (site.base / "hold").unlink(missing_ok=True)
     site.post("/queue", {"clear": True})
     site.post("/interrupt", {})
 
@@ -105,23 +104,21 @@ def test_clips_are_watched_while_the_next_one_is_made(
 ) -> None:
     opened(page, "a fox runs\na fox jumps\na fox sleeps", split="step", switch_step=1)
     shot("film-before")
-    held = site.base / "hold"
-    held.write_text("1")
-    page.evaluate("app.queuePrompt(0)")
-    page.wait_for_function(SHOWN, arg="clip_0001", polling=200, timeout=240_000)
-    assert page.evaluate(PLAYED) > 0
-    assert report(page).count() == 0
-    assert re.fullmatch(r"clip 1 of 3, low, step 2 of 2, .+ left", page.evaluate(LINE))
-    shot("film-clip-1")
-    held.write_text("2")
-    page.wait_for_function(SHOWN, arg="clip_0002", polling=200, timeout=240_000)
-    held.unlink()
-    expect(report(page)).to_have_value(re.compile(r"clip 1: .*frames$", re.S), timeout=240_000)
-    page.wait_for_function(SHOWN, arg="_00001_.mp4", polling=200, timeout=240_000)
+    with holding(site, 1) as held:
+        page.evaluate("app.queuePrompt(0)")
+        page.wait_for_function(SHOWN, arg="clip_0001", polling=200)
+        assert page.evaluate(PLAYED) > 0
+        assert report(page).count() == 0
+        assert re.fullmatch(r"clip 1 of 3, decoding, .+ left", page.evaluate(LINE))
+        shot("film-clip-1")
+        held.write_text("2")
+        page.wait_for_function(SHOWN, arg="clip_0002", polling=200)
+    expect(report(page)).to_have_value(re.compile(r"clip 1: .*frames$", re.S))
+    page.wait_for_function(SHOWN, arg="_00001_.mp4", polling=200)
     expect(page.locator("video")).to_have_count(1)
     page.wait_for_function(f"() => ({LINE}) === undefined")
     shot("film-made")
-    assert page.evaluate(OVERLAPS) == 0
+    assert soon(page, OVERLAPS) == 0
     text = report(page).input_value()
     reload(page)
     expect(report(page)).to_have_value(text)
@@ -131,7 +128,8 @@ def test_clips_are_watched_while_the_next_one_is_made(
 @pytest.mark.usefixtures("idle")
 def test_a_stopped_run_leaves_no_line(page: Page, site: Server) -> None:
     opened(page, "a fox runs\na fox jumps", steps=200)
-    page.evaluate("app.queuePrompt(0)")
-    page.wait_for_function(f"() => ({LINE})?.startsWith('clip 1 of 2')", timeout=240_000)
-    site.post("/interrupt", {})
+    with holding(site, 3):
+        page.evaluate("app.queuePrompt(0)")
+        page.wait_for_function(f"() => ({LINE})?.startsWith('clip 1 of 2')")
+        site.post("/interrupt", {})
     page.wait_for_function(f"() => ({LINE}) === undefined")

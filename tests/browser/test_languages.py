@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from browser.canvas import OVERFLOWS, PICKER, add, box, choose, choose_setting, load, widgets
+from browser.canvas import OVERFLOWS, PICKER, add, box, choose, choose_setting, load, soon, widgets
 from browser.test_example import PICKER as PICKER_ID
 from browser.test_example import fit, workflow
 
@@ -94,7 +94,7 @@ def check_picker(page: Page, main: dict[str, str]) -> None:
     expect(root).to_contain_text(main["not_in_catalog"])
     plan = root.get_by_role("group", name=main["plan_title"])
     expect(plan).to_contain_text(main["problem"].partition("{")[0].strip())
-    assert root.evaluate(OVERFLOWS) == []
+    assert soon(root, OVERFLOWS) == []
 
 
 def check_presets(page: Page, main: dict[str, str]) -> None:
@@ -103,7 +103,7 @@ def check_presets(page: Page, main: dict[str, str]) -> None:
     root.get_by_role("button", name=main["menu"]).first.click()
     expect(root.get_by_role("button", name=main["export"], exact=True)).to_be_attached()
     expect(root.get_by_role("button", name="SVI 2.0 Pro", exact=True)).to_be_attached()
-    assert root.evaluate(OVERFLOWS) == []
+    assert soon(root, OVERFLOWS) == []
 
 
 def check_node(page: Page, node_id: str, expected: Any) -> None:
@@ -161,7 +161,7 @@ def take_picture(page: Page, node: str) -> None:
     fit(page)
     page.evaluate("app.queuePrompt(0)")
     schedule = page.get_by_label("schedule", exact=True)
-    expect(schedule).to_have_value(re.compile("hand-over"), timeout=60_000)
+    expect(schedule).to_have_value(re.compile("hand-over"))
     choose(page, PICKER_ID, "pairs", "lightx2v-4step@0.8:1, svi-v2-pro")
     links = page.evaluate("app.canvas.links_render_mode")
     clip = page.evaluate(FRAME, [node, SIZES[node], 6])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from browser.canvas import PICKER, add, box, boxes, choose, chosen
+from browser.canvas import PICKER, add, box, boxes, choose, chosen, held_route
 from browser.test_picker import ROUTE, plan, status, strength, undo
 
 from rig.client import Server
@@ -57,17 +57,27 @@ def test_an_accelerator_takes_the_place_of_another_unless_somebody_insists(
     assert chosen(page) == "seko-v1@0.6:1, svi-v2-pro"
 
 
+def recorded(page: Page, changes: int) -> None:
+    """Wait until so many changes can be undone, and none that follows becomes part of them."""
+    page.wait_for_function(
+        """changes => app.extensionManager.workflow.activeWorkflow.changeTracker
+            .undoQueue.length >= changes""",
+        arg=changes,
+    )
+    page.wait_for_timeout(200)  # the newest page makes one step of what follows within 50 ms
+
+
 def test_strengths_are_typed_linked_and_stepped(page: Page) -> None:
     add(page, PICKER)
     box(page, "SVI v2 PRO").click()
     high, low = (strength(page, "SVI v2 PRO", role) for role in ("high", "low"))
     expect(high).to_have_attribute("placeholder", "1")
-    page.wait_for_timeout(200)  # the newest page makes one step of what follows within 50 ms
+    recorded(page, 2)  # the new node, and the tick
     high.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Shift+ArrowUp")
     assert chosen(page) == "svi-v2-pro@1.2"
-    page.wait_for_timeout(600)  # the steps up to here are one change
+    recorded(page, 3)  # the steps up to here are one change
     high.fill("0,6")
     high.press("Enter")
     assert (chosen(page), low.input_value()) == ("svi-v2-pro@0.6", "0.6")
@@ -141,12 +151,11 @@ def test_the_plan_is_that_of_the_newest_selection(page: Page) -> None:
     page.route(f"**{PLAN}*selection=seko-v1*", lambda route: held.append(route))
     choose(page, add(page, PICKER), "pairs", "seko-v1")
     expect(box(page, "Seko-V1")).to_be_checked()
-    while not held:
-        page.wait_for_timeout(50)
+    route = held_route(page, held)
     box(page, "Seko-V1").click()
     without = "20 steps, cfg 3.5, shift 5, euler / simple, 8 high + 12 low"
     expect(plan(page)).to_have_text(without)
-    held[0].fulfill(json={"problem": "late", "warnings": []})
+    route.fulfill(json={"problem": "late", "warnings": []})
     page.wait_for_timeout(200)
     expect(plan(page)).to_have_text(without)
     page.unroute_all()

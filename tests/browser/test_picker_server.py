@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from browser.canvas import PICKER, add, box, boxes, choose, chosen, run_command
 
-from rig.client import Server
+from rig.client import Server, changing_catalog
 
 if TYPE_CHECKING:
     from browser.conftest import Shot
@@ -71,10 +71,11 @@ def user(site: Server) -> Iterator[Path]:
     found = site.base / "user" / "__dualpass"
     before = {path.name for path in found.iterdir()} if found.exists() else set()
     yield found
-    for path in found.iterdir() if found.exists() else ():
-        if path.name not in before:
+    new = [path for path in found.glob("*") if path.name not in before]
+    catalogs = {"models.json", "loras.json"} & {path.name for path in new}
+    with changing_catalog(site) if catalogs else nullcontext():
+        for path in new:
             path.unlink()
-    time.sleep(1.1)  # the server looks at the catalog once a second
 
 
 @pytest.fixture

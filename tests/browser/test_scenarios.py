@@ -19,12 +19,14 @@ from browser.canvas import (
     choose,
     choose_setting,
     chosen,
+    held_route,
     link,
     load,
     prompt,
     reload,
     run_command,
     saved,
+    soon,
     widgets,
 )
 
@@ -62,7 +64,7 @@ def test_a_slow_answer_costs_no_choice(page: Page) -> None:
     expect(status(page)).to_contain_text("Loading")
     expect(boxes(page, checked=True)).to_have_count(3)
     box(page, "gone-pair").click()
-    held[0].continue_()
+    held_route(page, held).continue_()
     expect(box(page, "SVI v2 PRO")).to_be_checked()
     expect(status(page)).to_have_text("")
     assert chosen(page) == "svi-v2-pro@0.6:1, seko-v1"
@@ -76,8 +78,9 @@ def test_a_late_answer_for_another_base_model_is_not_shown(page: Page) -> None:
     expect(status(page)).to_contain_text("Loading")
     choose(page, node_id, "base_model", "wan-i2v-14b")
     expect(box(page, "SVI v2 PRO")).to_be_checked()
+    route = held_route(page, held)
     with page.expect_response(PAIRS + "slow"):
-        held[0].fulfill(json={"revision": "", "pairs": [], "detected": [], "problems": []})
+        route.fulfill(json={"revision": "", "pairs": [], "detected": [], "problems": []})
     expect(box(page, "SVI v2 PRO")).to_be_checked()
     expect(status(page)).to_have_text("")
     assert chosen(page) == TEXT
@@ -140,7 +143,7 @@ def without_our_scripts(page: Page) -> Iterator[Page]:
     try:
         other.route("**/extensions/dualpass/**", lambda route: route.abort())
         other.goto(page.url)
-        other.wait_for_function(READY, timeout=60_000)
+        other.wait_for_function(READY)
         yield other
     finally:
         other.close()
@@ -170,7 +173,7 @@ def test_a_run_leaves_the_selection_in_the_history(page: Page, site: Server) -> 
     node_id = picker(page, text)
     link(page, node_id, 0, add(page, "PreviewAny", 900), "source")
     page.get_by_test_id("queue-button").click()
-    deadline, found = time.monotonic() + 30, []
+    deadline, found = time.monotonic() + 240, []
     while text not in found and time.monotonic() < deadline:
         page.wait_for_timeout(100)
         runs = site.get("/history").json().values()
@@ -247,8 +250,8 @@ def test_the_picker_fits_its_node_at_any_width(page: Page, width: int, shot: Sho
     )
     expect(root).to_contain_text("Problem: ")
     shot(f"picker-{width}")
-    assert root.evaluate(OVERFLOWS) == []
+    assert soon(root, OVERFLOWS) == []
     root.get_by_role("button", name="Presets").click()
     expect(root.get_by_role("button", name="Export")).to_be_visible()
-    assert root.evaluate(OVERFLOWS) == []
+    assert soon(root, OVERFLOWS) == []
     shot(f"picker-presets-{width}")

@@ -30,6 +30,7 @@ FLAGS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+PATIENCE = 240_000  # ms; only what never comes takes so long
 # The splash screen is gone and the first workflow is open: later than `app.graph` is there.
 READY = """!document.querySelector("#splash-loader")
     && window.app?.extensionManager?.workflow?.activeWorkflow"""
@@ -72,11 +73,12 @@ def opened(
     earlier = server.get("/settings").json()
     server.post("/settings", wanted)
     context = browser.new_context(viewport={"width": 1600, "height": 1000}, locale=language)
+    context.set_default_timeout(PATIENCE)
     try:
         page = context.new_page()
         page.route("**/releases**", lambda route: route.fulfill(json=[]))
         page.goto(server.url)
-        page.wait_for_function(READY, timeout=60_000)
+        page.wait_for_function(READY)
         yield page
     finally:
         context.close()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import websocket
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy to ourselves
+PATIENCE = 600  # seconds; only what hangs takes so long, and the end of a server is told at once
 Json = Any
 Prompt = Mapping[str, Json]
 
@@ -59,11 +60,11 @@ class Server:
         reply = self.post("/prompt", sent)
         return reply.status, reply.json()
 
-    def run(self, prompt: Prompt, timeout: float = 120) -> Json:
+    def run(self, prompt: Prompt, timeout: float = PATIENCE) -> Json:
         """Queue the prompt, wait for its end: its history entry, whether it succeeded or not."""
         return self.finished(self._accepted(prompt), timeout)
 
-    def finished(self, prompt_id: str, timeout: float = 120) -> Json:
+    def finished(self, prompt_id: str, timeout: float = PATIENCE) -> Json:
         """Wait for this prompt's history entry; it comes a moment after the last event."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -73,11 +74,15 @@ class Server:
             time.sleep(0.05)
         raise ServerError(f"The prompt did not end in {timeout:.0f} s.\n{tail(self.log)}")
 
-    def events(self, prompt: Prompt, timeout: float = 120, **extra_data: Json) -> Iterator[Json]:
+    def events(
+        self, prompt: Prompt, timeout: float = PATIENCE, **extra_data: Json
+    ) -> Iterator[Json]:
         """Queue the prompt and give its websocket messages, the one that ends it included.
 
         A preview comes as type `preview` with the image's bytes as its data.
         """
+        # ComfyUI forgets a client by its id when it notices that a connection was closed.
+        self.client_id = uuid.uuid4().hex
         url = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.client_id}"
         with closing(websocket.create_connection(url, timeout=timeout)) as connection:
             prompt_id = self._accepted(prompt, **extra_data)
@@ -126,6 +131,22 @@ def holding(server: Server, calls: int) -> Iterator[Path]:
         yield file
     finally:
         file.unlink(missing_ok=True)
+
+
+@contextmanager
+def changing_catalog(server: Server) -> Iterator[None]:
+    """The server knows what the block did to a catalog: it looks at it once a second, or later."""
+    before = _revision(server)
+    yield
+    deadline = time.monotonic() + PATIENCE
+    while _revision(server) == before:
+        if time.monotonic() > deadline:
+            raise ServerError("The server does not see that its catalog has changed.")
+        time.sleep(0.1)
+
+
+def _revision(server: Server) -> str:
+    return str(server.get("/dualpass/pairs/wan-i2v-14b").json()["revision"])
 
 
 def is_end(event: Json, prompt_id: str) -> bool:

@@ -59,7 +59,7 @@ def replacements(node: Json) -> Json:
 def watch(server: Server, prompt: Json) -> Json:
     """Run the prompt, showing node and step; the event that ended it."""
     event: Json = None
-    for event in server.events(prompt, timeout=300):
+    for event in server.events(prompt):
         data = event["data"]
         if event["type"] == "executing" and data["node"]:
             show(f"  {prompt[data['node']]['class_type']}")

@@ -48,7 +48,7 @@ class Fetcher:
 
     def __init__(self, hub: str, *launcher: str, **env: str) -> None:
         self._home = tempfile.TemporaryDirectory(prefix="dualpass-fetch-")
-        given = {"HF_ENDPOINT": hub, "HF_HOME": self._home.name, "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        given = {"HF_ENDPOINT": hub, "HF_HOME": self._home.name, "HF_HUB_DOWNLOAD_TIMEOUT": "60"}
         kept = {name: value for name, value in os.environ.items() if "_proxy" not in name.lower()}
         kept = {name: value for name, value in kept.items() if not name.startswith("HF_")}
         self._process = subprocess.Popen(

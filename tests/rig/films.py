@@ -59,7 +59,7 @@ def film(prompts: Any, prefix: str = "", **settings: Any) -> Graph:
 
 def report(server: Server, graph: Graph) -> list[str]:
     """The report of the video at the key `film`."""
-    history = server.run(graph, timeout=300)
+    history = server.run(graph)
     assert history["status"]["status_str"] == "success", error_of(history)
     return str(history["outputs"]["film"]["text"][0]).splitlines()
 

@@ -1,10 +1,11 @@
 """Nodes for tests only: they record model calls, build references and compare latents.
 
-And two routes, to measure ours beside them.
+And routes, to measure ours beside them, and to ask for the memory that is really in use.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import threading
@@ -245,6 +246,19 @@ def _catalog_files() -> list[Path]:
     user = Path(folder_paths.get_system_user_directory("dualpass"))
     files = (folder / name for folder in (shipped, user) for name in ("models.json", "loras.json"))
     return [path for path in files if path.exists()]
+
+
+@PromptServer.instance.routes.get("/probe/memory")
+async def memory(_: web.Request) -> web.Response:
+    """The bytes that are in use, without garbage and what the allocator holds back. Linux only.
+
+    Without the pages of mapped files, too, which the system takes back when it likes.
+    """
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (anonymous,) = (line.split()[1] for line in lines if line.startswith("RssAnon:"))
+    return web.json_response(int(anonymous) * 1024)
 
 
 @PromptServer.instance.routes.get("/probe/bytes/{size}")

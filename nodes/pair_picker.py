@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..catalog.pairs import ROLES, LoraPair
 from ..catalog.stacks import Chosen, choose, parse_selection
 from ..catalog.store import Store
 from ._api import io
-from .lora.files import find_file, stamp
+from .lora.files import LoraError, find_file, stamp
 from .sampling.schedule import plan_for
 from .sockets import DualPassPlan, LoraPairs, check_link
 
@@ -78,8 +79,9 @@ class CatalogLoraPairPicker(io.ComfyNode):
         cls, base_model: str, pairs: str | None = "", previous: tuple[Chosen, ...] | None = None
     ) -> str:
         """Changes with the catalog and with each chosen file on disk."""
-        # Of a linked text ComfyUI itself knows whether it changed.
-        names = files_of(cls.chosen(base_model, pairs or ""))
+        # Of a linked text it is not known yet which files it names: all that are there count.
+        known = cls.store.catalog().find_pairs(base_model)
+        names = installed(known) if pairs is None else files_of(cls.chosen(base_model, pairs))
         seen = repr((cls.store.catalog().revision, base_model, pairs, [*map(stamp, names)]))
         return hashlib.sha256(seen.encode()).hexdigest()
 
@@ -108,6 +110,15 @@ def files_of(chosen: Sequence[Chosen]) -> list[str]:
     """The file of each pair on each pass where it acts."""
     entries = [choice.entry_for(role) for choice in chosen for role in ROLES]
     return [find_file(entry) for entry in entries if entry]
+
+
+def installed(pairs: Iterable[LoraPair]) -> list[str]:
+    """Those files of pairs that are on this machine, each once."""
+    names: dict[str, None] = {}
+    for entry in (pair.entry_for(role) for pair in pairs for role in ROLES):
+        with suppress(LoraError):
+            names |= {find_file(entry): None} if entry else {}
+    return list(names)
 
 
 def _check_chain(base_model: str, chosen: tuple[Chosen, ...]) -> None:

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from rig.client import Server
+from rig.client import Server, changing_catalog
 from rig.graphs import Graph, dual, error_of, scene
 from rig.tiny_models import PAIRS
-
-SECOND = 1.2  # the catalog is looked at once a second
 
 
 def picked(pairs: Any, base_model: Any = "wan-i2v-14b") -> Graph:
@@ -39,8 +37,8 @@ def own_catalog(server: Server) -> Iterator[Path]:
     path = server.base / "user" / "__dualpass" / "loras.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     yield path
-    path.unlink(missing_ok=True)
-    time.sleep(SECOND)
+    with changing_catalog(server):
+        path.unlink()
 
 
 def entry(file: str, role: str, **more: Any) -> dict[str, Any]:
@@ -48,9 +46,9 @@ def entry(file: str, role: str, **more: Any) -> dict[str, Any]:
     return made | {"dest": "loras", "source": "huggingface", "pair_role": role} | more
 
 
-def write(path: Path, *entries: dict[str, Any]) -> None:
-    path.write_text(json.dumps({"version": "1", "date": "2026-01-01", "loras": list(entries)}))
-    time.sleep(SECOND)
+def write(server: Server, path: Path, *entries: dict[str, Any]) -> None:
+    with changing_catalog(server):
+        path.write_text(json.dumps({"version": "1", "date": "2026-01-01", "loras": list(entries)}))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +116,7 @@ def test_a_value_where_a_link_belongs_is_refused(
 
 def test_accelerators_with_different_plans_are_refused(server: Server, own_catalog: Path) -> None:
     file = PAIRS["lightx2v-unified"]["both"]
-    write(own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
+    write(server, own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
     assert "mine" in refusal(server, picked("mine, lightx2v-4step"))
     status, body = server.queue(picked("mine@0, lightx2v-4step"))
     assert status == 200, body
@@ -135,7 +133,7 @@ def test_a_chain_of_pickers_is_checked_as_a_whole(
     server: Server, own_catalog: Path, first: str, second: str, words: str
 ) -> None:
     file = PAIRS["lightx2v-unified"]["both"]
-    write(own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
+    write(server, own_catalog, entry(file, "both", kind="accelerator", steps=6, cfg=1.0))
     graph = picked(second)
     before, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-i2v-14b", pairs=first)
     graph["picker"]["inputs"]["previous"] = before
@@ -144,7 +142,7 @@ def test_a_chain_of_pickers_is_checked_as_a_whole(
 
 def test_a_chain_of_two_base_models_is_refused(server: Server, own_catalog: Path) -> None:
     file = PAIRS["lightx2v-unified"]["both"]
-    write(own_catalog, entry(file, "both", base_model="wan-t2v-14b"))
+    write(server, own_catalog, entry(file, "both", base_model="wan-t2v-14b"))
     graph = picked("svi-v2-pro")
     before, *_ = graph.add("CatalogLoraPairPicker", base_model="wan-t2v-14b", pairs="mine")
     graph["picker"]["inputs"]["previous"] = before
@@ -153,7 +151,7 @@ def test_a_chain_of_two_base_models_is_refused(server: Server, own_catalog: Path
 
 def test_a_file_that_no_pass_needs_may_be_missing(server: Server, own_catalog: Path) -> None:
     high = entry("gone.safetensors", "high")
-    write(own_catalog, high, entry(PAIRS["svi-v2-pro"]["low"], "low"))
+    write(server, own_catalog, high, entry(PAIRS["svi-v2-pro"]["low"], "low"))
     assert server.queue(picked("mine@0:1"))[0] == 200
     assert "gone.safetensors" in refusal(server, picked("mine"))
 
@@ -162,7 +160,7 @@ def test_a_missing_file_is_refused_with_folder_and_source(
     server: Server, own_catalog: Path
 ) -> None:
     gone = entry("gone.safetensors", "both", hf_repo="someone/something", hf_file="a/b.safetensors")
-    write(own_catalog, gone)
+    write(server, own_catalog, gone)
     words = refusal(server, picked("mine"))
     assert "gone.safetensors" in words
     assert str(server.base / "models" / "loras") in words
@@ -176,7 +174,7 @@ def test_a_file_that_is_there_twice_in_subfolders_is_refused(
     for folder in ("one", "two"):
         (loras / folder).mkdir()
         (loras / folder / "twin.safetensors").write_bytes(b"")
-    write(own_catalog, entry("twin.safetensors", "both"))
+    write(server, own_catalog, entry("twin.safetensors", "both"))
     words = refusal(server, picked("mine"))
     assert "one" in words and "two" in words
 
@@ -188,7 +186,7 @@ def test_a_file_in_the_folder_itself_counts_before_its_namesake_below(
     (loras / "below").mkdir()
     for folder in (loras, loras / "below"):
         (folder / "namesake.safetensors").write_bytes(b"")
-    write(own_catalog, entry("namesake.safetensors", "both"))
+    write(server, own_catalog, entry("namesake.safetensors", "both"))
     assert server.queue(picked("mine"))[0] == 200
 
 
@@ -201,34 +199,39 @@ def test_links_to_one_file_are_one_and_links_to_nothing_are_none(
         loras / PAIRS["lightx2v-unified"]["both"]
     )
     (loras / "nowhere.safetensors").symlink_to(loras / "gone")
-    write(own_catalog, entry("nowhere.safetensors", "both"))
+    write(server, own_catalog, entry("nowhere.safetensors", "both"))
     assert server.queue(picked("lightx2v-unified"))[0] == 200
     assert "nowhere.safetensors is in none of" in refusal(server, picked("mine"))
 
 
 def test_a_pair_with_two_files_for_one_role_is_refused(server: Server, own_catalog: Path) -> None:
-    write(own_catalog, entry("a.safetensors", "high"), entry("b.safetensors", "high"))
+    write(server, own_catalog, entry("a.safetensors", "high"), entry("b.safetensors", "high"))
     words = refusal(server, picked("mine"))
     assert "a.safetensors" in words and "b.safetensors" in words
 
 
 def test_a_broken_catalog_keeps_the_last_good_one(server: Server, own_catalog: Path) -> None:
     file = PAIRS["lightx2v-unified"]["both"]
-    write(own_catalog, entry(file, "both"))
+    write(server, own_catalog, entry(file, "both"))
     assert server.queue(picked("mine, svi-v2-pro"))[0] == 200
-    own_catalog.write_text('{"loras": [')
-    time.sleep(SECOND)
+    with changing_catalog(server):
+        own_catalog.write_text('{"loras": [')
     status, body = server.queue(picked("svi-v2-pro, mine"))
     assert status == 200, body
 
 
-def test_the_fingerprint_notices_a_replaced_file(server: Server, own_catalog: Path) -> None:
+@pytest.mark.parametrize("linked", (False, True))
+def test_the_fingerprint_notices_a_replaced_file(
+    server: Server, own_catalog: Path, linked: bool
+) -> None:
     """Run twice, the picker is cached; with the file's time moved on, it runs again."""
     source = (server.base / "models" / "loras" / PAIRS["lightx2v-unified"]["both"]).resolve()
     copy = server.base / "models" / "loras" / "copied.safetensors"
     copy.write_bytes(source.read_bytes())
-    write(own_catalog, entry(copy.name, "both"))
+    write(server, own_catalog, entry(copy.name, "both"))
     graph = picked("mine")
+    if linked:
+        graph["picker"]["inputs"]["pairs"], *_ = graph.add("PrimitiveString", value="mine")
     assert "picker" not in cached(server.run(graph))
     assert "picker" in cached(server.run(graph))
     os.utime(copy, ns=(1, 1))
@@ -236,11 +239,11 @@ def test_the_fingerprint_notices_a_replaced_file(server: Server, own_catalog: Pa
 
 
 def test_the_fingerprint_notices_a_change_of_the_catalog(server: Server, own_catalog: Path) -> None:
-    write(own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both"))
+    write(server, own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both"))
     graph = picked("mine")
     server.run(graph)
     assert "picker" in cached(server.run(graph))
-    write(own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both", strength=0.5))
+    write(server, own_catalog, entry(PAIRS["lightx2v-unified"]["both"], "both", strength=0.5))
     assert "picker" not in cached(server.run(graph))
 
 
@@ -324,7 +327,7 @@ def routed(server: Server, **inputs: Any) -> dict[str, Any]:
 
 
 def test_a_lora_of_which_nothing_matches_stops_the_run(server: Server, own_catalog: Path) -> None:
-    write(own_catalog, entry("no_match.safetensors", "high"))
+    write(server, own_catalog, entry("no_match.safetensors", "high"))
     words = error_of(routed(server))
     assert "no_match.safetensors" in words and "high" in words
     assert works(server)
@@ -350,7 +353,7 @@ def test_a_lora_for_a_model_of_another_size_stops_the_run(
     server: Server, own_catalog: Path
 ) -> None:
     altered(server, "narrow.safetensors", _narrow)
-    write(own_catalog, entry("narrow.safetensors", "high"))
+    write(server, own_catalog, entry("narrow.safetensors", "high"))
     words = error_of(routed(server))
     assert "20 of its modules do not fit the high-noise model, which is 128 wide" in words
     report = routed(server, strict=False)["outputs"]["router"]["text"][0]
@@ -360,7 +363,7 @@ def test_a_lora_for_a_model_of_another_size_stops_the_run(
 
 def test_a_file_for_some_of_the_blocks_is_told(server: Server, own_catalog: Path) -> None:
     altered(server, "half.safetensors", lambda key, x: None if ".1." in key else x)
-    write(own_catalog, entry("half.safetensors", "high"))
+    write(server, own_catalog, entry("half.safetensors", "high"))
     lines = routed(server)["outputs"]["router"]["text"][0].splitlines()
     assert lines[1] == "  10 of 10 modules, strength 1: half.safetensors"
     assert lines[3] == "    note: it covers 1 of the model's 2 blocks."
@@ -372,7 +375,7 @@ def test_a_file_for_some_of_the_blocks_is_told(server: Server, own_catalog: Path
 )
 def test_a_file_that_is_no_lora_is_named(server: Server, own_catalog: Path, content: bytes) -> None:
     (server.base / "models" / "loras" / "damaged.safetensors").write_bytes(content)
-    write(own_catalog, entry("damaged.safetensors", "both"))
+    write(server, own_catalog, entry("damaged.safetensors", "both"))
     words = error_of(routed(server))
     assert words.startswith("damaged.safetensors ") and "It lies in" in words
 

@@ -84,7 +84,10 @@ class SVIProDualSampler(io.ComfyNode):
         for name, value in (("seed", seed), ("length", length), ("motion_latents", motion_latents)):
             check_kind(name, value, int)
         check_kind("denoise", denoise, float)
-        check_link("model_low", model_low, ModelPatcher, "a model loader")
+        for name, model in (("model_high", model_high), ("model_low", model_low)):
+            check_link(name, model, ModelPatcher, "a model loader")
+        for name, words in (("positive", positive), ("negative", negative)):
+            check_link(name, words, list, "CLIPTextEncode or WanImageToVideo")
         check_link("model_first", model_first, ModelPatcher | None, "DualPass LoRA Router")
         check_link("latent", latent, dict | None, "WanImageToVideo")
         scene = Scene(model_high, model_low, positive, negative, latent or {}, model_first)

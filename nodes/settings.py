@@ -75,8 +75,8 @@ class Settings:
             raise PlanError("sampler takes a link from a sampler node, such as KSamplerSelect.")
         step = self.switch_step if self.split == "step" else None
         if preset := PRESETS.get(self.settings):
-            # Its step is one of its own sigmas.
-            step = preset.split_step if self.sigmas is None else None
+            # Its step is one of its own sigmas, all of them.
+            step = preset.split_step if self.sigmas is None and denoise == 1 else None
         first = First(self.first_steps, self.cfg_first)
         return Way(step, denoise, first, self.sampler, self.trajectory == TWO_PASSES)
 

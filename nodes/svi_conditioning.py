@@ -6,10 +6,12 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from comfy.model_patcher import ModelPatcher
 
 from ._api import io
 from .sampling.svi import latent_format_of, samples_of, svi_concat, svi_conditioned
 from .settings import widget
+from .sockets import check_link
 
 
 class SVIProConditioning(io.ComfyNode):
@@ -53,6 +55,7 @@ class SVIProConditioning(io.ComfyNode):
         length: int = 81,
         motion_latents: int = 1,
     ) -> io.NodeOutput:
+        check_link("model", model, ModelPatcher, "a model loader")
         concat, mask = svi_concat(
             samples_of("anchor", anchor),
             previous and samples_of("previous", previous),

@@ -25,7 +25,7 @@ ROOMS = {
     ),
     "nodes/sampling": (
         {"catalog", "nodes/sampling"},
-        {"comfy", "comfy_aimdo", "folder_paths", "kornia", "latent_preview", "torch"},
+        {"comfy", "comfy_aimdo", "folder_paths", "kornia", "latent_preview", "numpy", "torch"},
     ),
     "nodes/video": (
         {"catalog", "nodes/sampling", "nodes/video"},

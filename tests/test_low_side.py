@@ -15,7 +15,9 @@ if not os.environ.get("DUALPASS_COMFYUI"):
     pytest.skip("needs a real ComfyUI: run `python3 dev.py test`", allow_module_level=True)
 
 import comfy.model_management
+import comfy.model_sampling
 import comfy.samplers
+import numpy as np
 import torch
 from comfy.patcher_extension import WrappersMP
 
@@ -111,6 +113,12 @@ def a_clone_of_all(run: Run) -> Run:
     return changed(run)
 
 
+def with_shift(run: Run) -> Run:
+    """As ModelSamplingSD3 behind a router that ran again."""
+    shifts = [lambda patcher: small.shifted(patcher, 6.0)] * 2
+    return model("low", shifts[1])(model("high", shifts[0])(run))
+
+
 LOW_SIDE: dict[str, Change] = {
     "nothing": lambda run: run,
     "clones of all": a_clone_of_all,
@@ -161,6 +169,36 @@ def test_a_change_of_the_low_side_runs_only_low(
     assert torch.equal(ours, sampled(changed, keep=False)[0])
 
 
+def test_a_node_that_sets_the_shift_anew_runs_only_low(run: Run, calls: Counter[str]) -> None:
+    own = plan(shift=0.0)(run)
+    sampled(with_shift(own))
+    calls["high"] = 0
+    assert "not run again" in sampled(with_shift(plan(cfg_low=4.0)(own)))[1]
+    assert calls["high"] == 0
+    shifted = model("high", lambda patcher: small.shifted(patcher, 7.0))
+    assert "not run again" not in sampled(shifted(with_shift(own)))[1]
+
+
+class Odd(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """A sampling that does something of its own, which only it knows."""
+
+    def timestep(self, sigma: torch.Tensor) -> torch.Tensor:
+        return super().timestep(sigma) * 0.9
+
+
+def test_a_sampling_that_does_something_of_its_own_runs_both(run: Run, calls: Counter[str]) -> None:
+    def odd(patcher: Any) -> Any:
+        patcher = patcher.clone()
+        patcher.add_object_patch("model_sampling", Odd(patcher.model.model_config))
+        return patcher
+
+    own = plan(shift=0.0)(run)
+    for _ in range(2):
+        calls["high"] = 0
+        assert "not run again" not in sampled(model("low", odd)(model("high", odd)(own)))[1]
+        assert calls["high"] > 0
+
+
 @pytest.mark.parametrize("name", HIGH_SIDE)
 def test_a_change_of_the_high_side_runs_both(name: str, run: Run, calls: Counter[str]) -> None:
     sampled(run)
@@ -185,16 +223,45 @@ def test_a_sampler_that_hooks_into_the_calls_runs_both(
     assert torch.equal(first, again)
 
 
-def test_a_run_that_takes_another_path_runs_both(run: Run, calls: Counter[str]) -> None:
-    """The latent was changed in place: nothing that the identity could see."""
-    run = way(denoise=0.8)((changes.batch(run[0]), *run[1:]))
+def halving(patcher: Any) -> Any:
+    """With a wrapper that changes what the sampler begins with."""
+
+    def half(executor: Any, guider: Any, sigmas: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        sigmas = sigmas.clone()
+        sigmas[-2] /= 2
+        return executor(guider, sigmas, *args, **kwargs)
+
+    patcher = patcher.clone()
+    patcher.add_wrapper(WrappersMP.SAMPLER_SAMPLE, half)
+    return patcher
+
+
+# What the low expert brings, by which a run of it alone would begin otherwise.
+BEGIN: dict[str, Callable[[Any], Any]] = {
+    "shuffles the noise": changes.windows,
+    "changes the sigmas": halving,
+}
+
+
+@pytest.mark.parametrize("sampler", ("euler", "euler_ancestral"))
+@pytest.mark.parametrize("name", BEGIN)
+def test_a_low_side_that_changes_how_a_run_begins_runs_both(
+    name: str, sampler: str, run: Run, calls: Counter[str]
+) -> None:
+    """In a full run the sampler begins with what the high expert gives it."""
+    run = plan(sampler_name=sampler)((small.scene(run[0].model_high, run[0].model_low), *run[1:]))
+    run = scene(latent={"samples": torch.zeros(1, 16, 3, 2, 2)}, positive=TEXT, negative=TEXT)(run)
     sampled(run)
+    changed = model("low", BEGIN[name])(run)
     calls["high"] = 0
-    run[0].latent["samples"][0, 0, 0, 0, 0] += 1.0
-    ours, text = sampled(run)
+    ours, text = sampled(changed)
     assert calls["high"] > 0
     assert "not run again" not in text
-    assert torch.equal(ours, sampled(run, keep=False)[0])
+    assert torch.equal(ours, sampled(changed, keep=False)[0])
+    assert "not run again" in sampled(run)[1]  # it is as it was
+
+
+TEXT = small.text(1, size=(3, 2, 2))
 
 
 def test_the_high_answers_survive_a_failing_low_pass(run: Run, calls: Counter[str]) -> None:
@@ -246,3 +313,19 @@ def test_a_recording_keeps_no_model_alive() -> None:
     gc.collect()
     assert known != again
     assert identity(torch.zeros(3)) == identity(torch.zeros(3)) != identity(torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.zeros(2, 2).to_sparse(), torch.nested.nested_tensor([torch.zeros(2)]), {Recordings()}],
+    ids=["sparse", "nested", "a set of objects"],
+)
+def test_what_can_not_be_compared_is_equal_to_nothing(value: Any) -> None:
+    assert identity([value]) != identity([value])
+
+
+def test_arrays_are_compared_by_content() -> None:
+    values = np.zeros(3), np.zeros(3), np.zeros((3, 1)), np.zeros(3, np.float32), np.ones(3)
+    first, *others = map(identity, values)
+    assert [each == first for each in others] == [True, False, False, False]
+    assert identity(torch.zeros(2, 3)) != identity(torch.zeros(3, 2))

@@ -35,7 +35,7 @@ def test_every_preset_runs_as_published_and_names_its_source(server: Server) -> 
     texts = {name: dual(graph, at, settings=name, steps=3)[1] for name in PRESETS}
     for name, schedule in texts.items():
         graph.add("PreviewAny", name, source=schedule)
-    outputs = server.run(graph, timeout=300)["outputs"]
+    outputs = server.run(graph)["outputs"]
     for name, schedule in texts.items():
         lines = text_of(outputs, schedule)
         assert lines[1] == PRESETS[name]
@@ -76,6 +76,8 @@ def test_a_given_sampler_and_given_sigmas_do_what_the_named_ones_do(
     [
         ({"sigmas": "x"}, "sigmas takes a link"),
         ({"sampler": "euler"}, "sampler takes a link"),
+        ({"model_high": "x"}, "model_high takes a link from a model loader"),
+        ({"positive": "a fox"}, "positive takes a link from CLIPTextEncode or"),
         ({"anchor": "x"}, "anchor takes a link"),
         ({"cfg_steps": "3.5; 1"}, "cfg_steps is"),
         ({"cfg_steps": "nan"}, "cfg_steps is"),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 comfy_samplers = pytest.importorskip("comfy.samplers")
 
 import numpy as np  # noqa: E402
+import torch  # noqa: E402
 from comfy.model_sampling import ModelSamplingDiscreteFlow  # noqa: E402
 
 from pack.nodes.sampling.presets import PRESETS, Preset  # noqa: E402
 from pack.nodes.sampling.schedule import split_at_boundary, split_at_step  # noqa: E402
+from pack.nodes.settings import Settings  # noqa: E402
 
 # High and low steps, frames, and the sigmas around the hand-over.
 PUBLISHED = {
@@ -63,6 +67,14 @@ def test_a_preset_names_its_source_and_what_this_comfyui_has(name: str) -> None:
     assert preset.plan.scheduler in known
     assert preset.length % 4 == 1
     assert len(name) <= 30 and name not in {"plan", "manual"}
+
+
+def test_the_step_of_a_preset_is_one_of_all_its_sigmas() -> None:
+    """With less denoise or other sigmas its boundary decides."""
+    chosen = Settings(settings="ComfyUI template, 20 steps")
+    assert chosen.way().step == 10
+    assert chosen.way(0.5).step is None
+    assert replace(chosen, sigmas=torch.linspace(1, 0, 9)).way().step is None
 
 
 @pytest.mark.parametrize("name", FAST)

@@ -297,7 +297,9 @@ def test_what_is_held_back_does_not_keep_its_clip_in_memory() -> None:
 @pytest.mark.parametrize(
     ("held", "frames", "motion_latents", "join", "message"),
     [
-        (images(4), images(9, (8, 8)), 1, "blend", "The clips are 12 x 8 and 8 x 8 pixels"),
+        (images(4), images(9, (8, 8)), 1, "blend", "The clips are 12 x 8 pixels with 3 cha"),
+        (torch.rand(4, 8, 12, 4), images(9), 1, "blend", "4 channels, and 12 x 8 pixels with 3"),
+        (images(9), images(9), -1, "cut", "motion_latents is -1; it must be 0 or"),
         (images(0), images(4), 1, "cut", "To cut with .* 1, a clip needs 5 frames .* has 4"),
         (images(4), images(4), 1, "blend", "To blend with .* 1, a clip needs 5 frames .* has 4"),
         (None, images(7), 2, "blend", "To blend with .* 2, a clip needs 8 frames .* has 7"),

@@ -14,6 +14,7 @@ import pytest
 if not os.environ.get("DUALPASS_COMFYUI"):
     pytest.skip("needs a real ComfyUI: run `python3 dev.py test`", allow_module_level=True)
 
+import comfy.hooks
 import comfy.lora
 import comfy.model_management
 import torch
@@ -37,6 +38,7 @@ def scene(kind: str = "i2v", low: str = "low") -> Scene:
 
 
 ALL = changes.CONDITIONING | changes.HOOKS | changes.WINDOWS
+HOOKS = changes.HOOKS | changes.AT_FIRST
 
 
 @pytest.mark.parametrize("kind", ("i2v", "t2v"))
@@ -84,6 +86,36 @@ def test_hooks_change_the_weights_of_both_experts(name: str) -> None:
     assert small.difference(small.dual(at, EULER), small.two(at, EULER, HIGH)) < 1e-6
 
 
+@pytest.mark.parametrize("sampler", ("euler", "dpmpp_2m"))
+def test_a_hook_for_the_first_step_is_for_that_of_the_run(sampler: str) -> None:
+    """As in one KSampler; and so the second time, when core has been left where that ended."""
+    at, plan = changes.AT_FIRST["hook at first"](scene()), small.plan(sampler)
+    at = replace(at, model_low=at.model_high)
+    wanted = small.one(at, plan)
+    assert small.difference(wanted, small.one(scene(), plan)) > 1e-3
+    for _ in range(2):
+        assert small.difference(small.dual(at, plan), wanted) < 1e-6
+
+
+@pytest.mark.parametrize("name", HOOKS)
+def test_hooks_that_a_run_did_not_ask_for_are_not_where_the_last_one_left_them(name: str) -> None:
+    """With cfg 1 the negative's are not used, and core does not begin them anew."""
+    at, plan = HOOKS[name](scene()), replace(EULER, cfg_low=1.0)
+    small.dual(at, plan, keep=True)
+    for cfg in (1.0, 3.0, 1.0, 3.0):
+        changed = replace(plan, cfg_low=cfg)
+        assert torch.equal(small.dual(at, changed, keep=True), small.dual(at, changed))
+
+
+def test_core_still_forgets_the_sigma_that_keyframes_saw_last() -> None:
+    """Else ours need not forget it for core."""
+    group = comfy.hooks.HookKeyframeGroup()
+    assert group._curr_t == -1.0
+    group._curr_t = 0.5
+    group.reset()
+    assert group._curr_t == 0.5
+
+
 def test_a_controlnet_serves_each_expert_as_it_serves_a_ksampler() -> None:
     ours, cores = changes.Control(), changes.Control()
     at = changes.controlled(ours)(scene())
@@ -110,6 +142,18 @@ def test_a_mask_function_serves_its_own_expert() -> None:
     seen.clear()
     small.two(at, EULER, HIGH)
     assert ours == seen
+
+
+def test_noise_that_the_low_expert_shuffles_is_its_own() -> None:
+    """FreeNoise works on the noise that a run begins with; the run has begun by then."""
+    kept = changes.noise_mask(scene()).latent
+    latent = {"samples": kept["samples"][:1], "noise_mask": kept["noise_mask"]}
+    at = replace(scene(), latent=latent)
+    made = [
+        small.dual(replace(at, model_low=changes.windows(at.model_low, freenoise)), EULER)
+        for freenoise in (False, True)
+    ]
+    assert torch.equal(*made)
 
 
 @pytest.mark.parametrize("role", ("high", "low", "both"))

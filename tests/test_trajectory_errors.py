@@ -22,6 +22,7 @@ from comfy.patcher_extension import CallbacksMP, WrappersMP
 
 from pack.nodes.sampling.order import Scene
 from pack.nodes.sampling.run import Way, dual_sample
+from pack.nodes.sampling.schedule import First
 from rig import changes, small
 from rig.leftovers import nothing_left
 
@@ -229,6 +230,36 @@ def test_a_wrapper_that_samples_again_is_told_that_it_can_not() -> None:
     at = scene(low=lambda model: model.add_wrapper(WrappersMP.SAMPLER_SAMPLE, twice))
     with nothing_left(at, RuntimeError):
         sampled(at)
+
+
+@pytest.mark.parametrize("name", ("latent", "positive", "negative"))
+def test_what_comes_in_not_finite_is_told_before_anything_is_loaded(name: str) -> None:
+    at = scene(**{role: called_back(CallbacksMP.ON_LOAD, trouble()) for role in ("high", "low")})
+    broken = torch.full_like(at.latent["samples"], torch.nan)
+    words = [[torch.full((1, 4, small.TEXT), torch.inf), dict(at.positive[0][1])]]
+    given = {"latent": {"samples": broken}, "positive": words, "negative": words}
+    with pytest.raises(ValueError, match=f"^{name} holds numbers that are not finite"):
+        sampled(replace(at, **{name: given[name]}))
+
+
+def test_a_schedule_that_gives_no_sigmas_is_told() -> None:
+    with pytest.raises(ValueError, match="kl_optimal gives no sigmas for 1 steps. Use more"):
+        small.dual(scene(), small.plan("euler", "kl_optimal", 1))
+
+
+@pytest.mark.parametrize("sampler", ("dpm_fast", "dpm_adaptive"))
+def test_a_sampler_with_steps_of_its_own_is_told_of(sampler: str) -> None:
+    _, text = dual_sample(scene(), small.plan(sampler), Way(), small.SEED)
+    assert f"note: {sampler} takes steps of its own" in text
+
+
+def test_the_expert_of_the_first_steps_is_named() -> None:
+    def spoil(model: Any) -> None:
+        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * float("nan"))
+
+    at = replace(scene(), model_first=scene(high=spoil).model_high)
+    with pytest.raises(ValueError, match="The expert of the first steps left 64 of 64"):
+        dual_sample(at, PLAN, Way(first=First(1, 2.0)), small.SEED, keep=False)
 
 
 @pytest.mark.parametrize("two_passes", (False, True))

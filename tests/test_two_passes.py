@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 if not os.environ.get("DUALPASS_COMFYUI"):
     pytest.skip("needs a real ComfyUI: run `python3 dev.py test`", allow_module_level=True)
 
+import comfy.memory_management
 import comfy.samplers
 import nodes as core_nodes
 import torch
@@ -24,7 +26,7 @@ from comfy_extras.nodes_custom_sampler import (
     SplitSigmas,
 )
 
-from pack.nodes.sampling.memory import CLEANED
+from pack.nodes.sampling.memory import CLEANED, make_room
 from pack.nodes.sampling.run import Way, dual_sample
 from pack.nodes.sampling.schedule import First, PlanError
 from rig import changes, small
@@ -45,7 +47,7 @@ def advanced(at: Any, plan: Any, ends: list[tuple[Any, int, float]]) -> torch.Te
     latent, start = at.latent, 0
     for model, end, cfg in ends:
         (latent,) = core_nodes.KSamplerAdvanced().sample(
-            small.shifted(model, plan.shift),
+            small.shifted(model, plan.shift) if plan.shift else model,
             "disable" if start else "enable",
             0 if start else SEED,
             plan.steps,
@@ -109,6 +111,17 @@ def test_the_sigmas_of_a_boundary_too(at: Any) -> None:
     assert torch.equal(dual_sample(at, plan, Way(two_passes=True), SEED)[0]["samples"], wanted)
 
 
+def test_models_of_two_shifts_keep_their_own_and_that_is_told(at: Any) -> None:
+    high, low = small.shifted(at.model_high, 5.0), small.shifted(at.model_low, 8.0)
+    models = [(high, 3, 2.0), (low, 8, 2.0)]
+    plan = replace(small.plan("euler", "simple", 8), shift=0.0)
+    at = replace(at, model_high=high, model_low=low)
+    out, text = dual_sample(at, plan, Way(step=3, two_passes=True), SEED)
+    assert torch.equal(out["samples"], advanced(at, plan, models))
+    assert "hand-over: sigma 0.9375 to 0.9302\n  4  0.9302  low\n  5  0.8889  low" in text
+    assert "would be at 0.9302 by the low one's. Each pass keeps its own; set shift" in text
+
+
 def test_two_custom_samplers_bit_for_bit(at: Any) -> None:
     """The workflow of SVI 2.0 Pro: split sigmas, a sampler node, noise for the first only."""
     high = small.shifted(at.model_high, 5.0)
@@ -128,6 +141,23 @@ def test_a_cfg_for_each_step_needs_one_trajectory(at: Any) -> None:
     plan = replace(small.plan(), cfg_steps=(3.0, 2.0))
     with pytest.raises(PlanError, match="cfg_steps needs one trajectory"):
         ours(at, plan, 3)
+
+
+def test_out_of_memory_is_cleaned_up_as_comfyui_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dynamic VRAM has left goes before all is unloaded, as after a node that failed."""
+    asked: list[str] = []
+
+    def note(_frame: Any, event: str, _: Any) -> None:
+        if event == "call" and _frame.f_code.co_name in ("reset_cast_buffers", "free_memory"):
+            asked.append(_frame.f_code.co_name)
+
+    monkeypatch.setattr(comfy.memory_management, "aimdo_enabled", True)
+    sys.setprofile(note)
+    try:
+        make_room()
+    finally:
+        sys.setprofile(None)
+    assert asked[:2] == ["reset_cast_buffers", "free_memory"]
 
 
 def test_what_comfyui_cleans_after_a_node_is_cleaned_at_the_hand_over() -> None:

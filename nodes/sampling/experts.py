@@ -25,6 +25,7 @@ import comfy.samplers
 import comfy.utils
 import torch
 
+from .keyframes import catch_up
 from .options import carried_over
 from .replay import Recording, Replay
 
@@ -57,11 +58,12 @@ class _Model:
     def __call__(
         self,
         x: torch.Tensor,
-        sigma: torch.Tensor,
+        timestep: torch.Tensor,
         model_options: dict[str, Any] | None = None,
         seed: int | None = None,
     ) -> torch.Tensor:
-        return self._run.ask(_ModelCall(x, sigma, model_options or {}, seed))
+        # The name is that of core's guider: in its samplers, the timestep is a sigma.
+        return self._run.ask(_ModelCall(x, timestep, model_options or {}, seed))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run.guider, name)
@@ -120,7 +122,15 @@ class SharedRun:
         return request.reply.result()
 
     def start(self, sigmas: torch.Tensor, extra_args: dict[str, Any], *args: Any) -> None:
-        """Let the sampler run; `args` are those of `Sampler.sample` after its callback."""
+        """Let the sampler run; `args` are those of `Sampler.sample` after its callback.
+
+        Raises ReplayMissed where it would not begin with what the recorded run began with.
+        """
+        begun_with = [sigmas, *args[:-1]]
+        if self.recording:
+            self.recording.begin(begun_with)
+        if self.replay:
+            self.replay.begin(begun_with)
         # Two copies: what the sampler changes in its own is told by the other.
         self._given = comfy.utils.deepcopy_list_dict(extra_args["model_options"]) | self._options
         options = comfy.utils.deepcopy_list_dict(self._given)
@@ -176,27 +186,16 @@ class SharedRun:
         options = carried_over(call.model_options, self._given, own_options)
         x, sigma = (each.to(share.device) for each in (call.x, call.sigma))
         if share is not self._last:
-            self._catch_up(sigma, own_options)
-            self._last = share
+            goes_on = self._last is not None or share.start > 0
+            catch_up(self.guider, sigma, own_options, goes_on)
         out = self.guider(x, sigma, model_options=options, seed=call.seed).to(call.x.device)
+        self._last = share
         if self.recording and share.down_to:
             if options is own_options:
                 self.recording.add(call.x, call.sigma, out)
             else:  # what a sampler hooks into a call would not run when its answer is replayed
                 self.recording.give_up()
         return out
-
-    def _catch_up(self, sigma: torch.Tensor, own_options: dict[str, Any]) -> None:
-        """Let the keyframes of hooks begin where the run is: core begins with the first one.
-
-        Just above the sigma of the call, since core takes a sigma that it saw last for done.
-        """
-        above = torch.nextafter(sigma, torch.full_like(sigma, torch.inf))
-        now = own_options | {"transformer_options": {"sample_sigmas": above}}
-        for conds in self.guider.conds.values():
-            for hooks in filter(None, (cond.get("hooks") for cond in conds)):
-                patcher = self.guider.model_patcher
-                patcher.prepare_hook_patches_current_keyframe(above, hooks, now)
 
 
 @dataclass

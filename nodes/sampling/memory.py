@@ -28,14 +28,16 @@ def reset_as_after_a_node() -> None:
 
 
 def make_room() -> None:
-    """Unload every model, and give the memory back to the card."""
+    """Unload every model, and give the memory back to the card, as ComfyUI does after an error."""
+    reset_as_after_a_node()
     comfy.model_management.unload_all_models()
     gc.collect()
     comfy.model_management.soft_empty_cache(True)
 
 
-def with_one_retry(attempt: Callable[[], Any], role: str, may_retry: Callable[[], bool]) -> Any:
-    """What `attempt` gives. Out of memory, all is unloaded, and it is made once more."""
+def with_one_retry(attempt: Callable[[], Any], who: str, may_retry: Callable[[], bool]) -> Any:
+    """What `attempt` of an expert gives. Out of memory, all is unloaded, and it is made once more.
+    """
     try:
         return attempt()
     except RuntimeError as error:
@@ -48,6 +50,6 @@ def with_one_retry(attempt: Callable[[], Any], role: str, may_retry: Callable[[]
         if not comfy.model_management.is_oom(error):
             raise
         raise comfy.model_management.OOM_EXCEPTION(
-            f"Out of memory in the {role}-noise pass, also with every other model unloaded. "
+            f"Out of memory in the pass of the {who}, also with every other model unloaded. "
             f"Use fewer frames or a smaller size. {error}"
         ) from error

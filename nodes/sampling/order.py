@@ -25,11 +25,7 @@ Watch = Callable[[int, int, str, torch.Tensor], None]
 
 @dataclass(frozen=True)
 class Scene:
-    """What is sampled: the experts, the conditioning lists of all, and a latent.
-
-    `origin` is what the conditioning and the latent were made from, where they were made for this
-    run alone: by it a later run of the same scene is recognised.
-    """
+    """What is sampled: the experts, the conditioning lists of all, and a latent."""
 
     model_high: Any
     model_low: Any
@@ -37,7 +33,6 @@ class Scene:
     negative: list[Any]
     latent: dict[str, Any]
     model_first: Any = None
-    origin: Any = None
 
     def expert(self, role: str) -> Any:
         """The model of a role: first, high or low."""
@@ -55,14 +50,11 @@ class Scene:
         latent_format = latent_format_of(self.model_high)
         concat, mask = svi_concat(anchor, previous, length, motion_latents, end, latent_format)
         positive, negative = svi_conditioned(self.positive, self.negative, concat, mask)
-        made_from = (self.positive, self.negative, self.latent)
-        clip = (anchor, previous, end, length, motion_latents)
         return replace(
             self,
             positive=positive,
             negative=negative,
             latent=self.latent or {"samples": torch.zeros_like(concat)},
-            origin=(made_from, clip),
         )
 
 
@@ -82,9 +74,8 @@ class Order:
         """ComfyUI's sampler for this run."""
         return self.sampler or comfy.samplers.sampler_object(self.plan.sampler_name)
 
-    @cached_property
-    def noise(self) -> torch.Tensor:
-        """The noise of the seed, in the latent's shape, on the CPU: the same for every share."""
+    def make_noise(self) -> torch.Tensor:
+        """The noise of the seed, in the latent's shape, on the CPU. It seeds torch as well."""
         latent = self.scene.latent
         noise: torch.Tensor = comfy.sample.prepare_noise(
             latent["samples"], self.seed, latent.get("batch_index")
@@ -147,12 +138,17 @@ def _watched(
     watch(step + 1, steps, roles[min(step + 1, len(roles) - 1)], x0)
 
 
+def named(role: str) -> str:
+    """An expert by its role, in a sentence."""
+    return "expert of the first steps" if role == "first" else f"{role}-noise expert"
+
+
 def check_made(samples: torch.Tensor, role: str) -> None:
     """Raise when an expert has left numbers that are not finite: they would end as black frames."""
     wrong = samples.numel() - int(torch.isfinite(samples).sum())
     if wrong:
         raise ValueError(
-            f"The {role}-noise expert left {wrong} of {samples.numel()} numbers of the latent that "
+            f"The {named(role)} left {wrong} of {samples.numel()} numbers of the latent that "
             "are not finite. Most often that is an attention backend: start ComfyUI with "
             "--use-pytorch-cross-attention. Or weights in fp16: take bf16 or fp8 ones."
         )

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+import comfy.model_sampling
+import numpy as np
 import torch
 
 # Runs that are kept, and the bytes of all; a call at 832x480x81 is 8.4 MB.
@@ -60,8 +62,13 @@ def identity(value: Any) -> Any:
             return "set", frozenset(value)
         case set() | frozenset():
             return Same(object())  # equal to nothing
-        case torch.Tensor() if value.device.type != "meta":
-            return "tensor", value.dtype, tuple(value.shape), digest_of(value)
+        case torch.Tensor():
+            try:
+                return "tensor", value.dtype, digest_of(value)
+            except RuntimeError:  # it has no plain bytes: sparse, nested, without memory
+                return Same(object())
+        case np.ndarray() if not value.dtype.hasobject:
+            return "array", value.dtype.str, value.shape, value.tobytes()
         case types.MethodType():
             return Same(value.__self__), Same(value.__func__)
         case functools.partial():
@@ -77,11 +84,23 @@ def model_identity(model: Any) -> Any:
     if model is None:
         return None
     extra = {key: [*map(model_identity, each)] for key, each in model.additional_models.items()}
-    parts = (model.object_patches, model.weight_wrapper_patches, model.model_options)
+    objects = {key: _object_identity(each) for key, each in model.object_patches.items()}
+    parts = (model.weight_wrapper_patches, model.model_options)
     hooked = (model.wrappers, model.callbacks, model.injections, model.attachments)
     hooks = (model.hook_patches, model.forced_hooks)
     about = identity((model.patches_uuid, parts, hooked, hooks))
-    return Same(model.model), about, tuple(extra.items())
+    return Same(model.model), about, objects, tuple(extra.items())
+
+
+def _object_identity(value: Any) -> Any:
+    """Of a sampling with its shift, what it says: nodes that set one make another each time."""
+    kinds, known = type(value).__mro__, ("comfy", "torch", "builtins")
+    # ModelSamplingSD3 makes a class that only names its bases.
+    others = [vars(kind) for kind in kinds if kind.__module__.partition(".")[0] not in known]
+    plain = not any(callable(each) for names in others for each in names.values())
+    if not (plain and issubclass(type(value), comfy.model_sampling.ModelSamplingDiscreteFlow)):
+        return identity(value)
+    return [kind.__qualname__ for kind in kinds], identity(vars(value))
 
 
 @dataclass
@@ -93,12 +112,17 @@ class Recording:
 
     key: Any
     models: Sequence[Any] = ()
+    begun: Sequence[str] = ()
     calls: list[tuple[str, torch.Tensor]] = field(default_factory=list)
     size: int = 0
     given_up: bool = False
 
     def __post_init__(self) -> None:
         self.models = [weakref.ref(model.model) for model in self.models]
+
+    def begin(self, given: Sequence[torch.Tensor | None]) -> None:
+        """Note what the sampler begins with: sigmas, noise, latent and mask."""
+        self.begun = _digests(given)
 
     def add(self, x: torch.Tensor, sigma: torch.Tensor, answer: torch.Tensor) -> None:
         """Keep a copy of the answer in memory, unless the recording grows past the limit."""
@@ -122,9 +146,15 @@ class Replay:
     """A recording being answered from, call by call, down to the sigma of the hand-over."""
 
     def __init__(self, recording: Recording, down_to: float) -> None:
+        self._begun = recording.begun
         self._left = deque(recording.calls)
         self._down_to = down_to
         self._over = False
+
+    def begin(self, given: Sequence[torch.Tensor | None]) -> None:
+        """Raise ReplayMissed where a wrapper of the low expert changed what the run begins with."""
+        if self._begun != _digests(given):
+            raise ReplayMissed
 
     def is_over(self, sigma: torch.Tensor) -> bool:
         """Whether this call and all after it are the low expert's."""
@@ -161,12 +191,17 @@ class Recordings:
             del self._kept[0]
 
 
+def _digests(given: Sequence[torch.Tensor | None]) -> Sequence[str]:
+    return ["" if each is None else digest_of(each) for each in given]
+
+
 def _digest(x: torch.Tensor, sigma: torch.Tensor) -> str:
     return digest_of(x) + digest_of(sigma)
 
 
 def digest_of(value: torch.Tensor) -> str:
-    """Of all bytes of a tensor, whatever its layout."""
+    """Of the shape and all bytes of a tensor, whatever its layout."""
     plain = value.detach().to("cpu").clone(memory_format=torch.contiguous_format)
-    data = plain.reshape(-1).view(torch.uint8).numpy()
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    digest = hashlib.blake2b(repr(tuple(value.shape)).encode(), digest_size=16)
+    digest.update(plain.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -67,36 +68,43 @@ def dual_sample(
     latent, told = (
         two_passes(order, way.denoise)
         if way.two_passes
-        else one_trajectory(order, seen if keep else None)
+        else one_trajectory(order, keep)
     )
     # Where the plan shifts both, their own shifts do not matter.
     sigma = levels[split.steps] if plan.shift == 0 and 0 < split.steps < len(levels) - 1 else None
     first = seen.model_first if any(part.role == "first" for part in parts) else None
+    if way.two_passes and not (plan.sigmas or way.sampler):  # core gives each model its own sigmas
+        low = sigmas_for(scene.model_low, plan, way.denoise).tolist()
+        levels = [*levels[: split.steps], *low[split.steps :]]
     lines = [
-        _text(order),
+        _text(order, levels),
         told,
-        _rounded(plan, way),
-        *doubts(seen.model_high, seen.model_low, sigma, first),
+        *_notes(plan, way),
+        *doubts(seen.model_high, seen.model_low, sigma, first, way.two_passes),
     ]
     return latent, "\n".join(line for line in lines if line)
 
 
-def _text(order: Order) -> str:
+def _text(order: Order, levels: Sequence[float]) -> str:
     sampling = order.scene.model_high.get_model_object("model_sampling")
     plan = order.plan
     if order.sampler:
         function = getattr(order.sampler, "sampler_function", order.sampler)
         plan = replace(plan, sampler_name=getattr(function, "__name__", "a given sampler"))
-    return schedule_text(plan, order.sigmas.tolist(), order.shares, getattr(sampling, "shift", 0.0))
+    return schedule_text(plan, levels, order.shares, getattr(sampling, "shift", 0.0))
 
 
-def _rounded(plan: Plan, way: Way) -> str:
+def _notes(plan: Plan, way: Way) -> Iterator[str]:
     if way.denoise < 1 and int(plan.steps / way.denoise) == plan.steps:
-        return (
+        yield (
             f"note: denoise {way.denoise:g} of {plan.steps} steps is rounded to 1: nothing of the "
             "latent shows through. Lower it, or raise steps."
         )
-    return ""
+    if plan.sampler_name in ("dpm_fast", "dpm_adaptive") and not way.sampler:
+        yield (
+            f"note: {plan.sampler_name} takes steps of its own from the first sigma to the last; "
+            "each model call still goes to the expert of its sigma."
+        )
 
 
 def check_numbers(plan: Plan, way: Way, seed: int) -> None:
@@ -129,7 +137,15 @@ def _shifted_scene(scene: Scene, shift: float) -> Scene:
 
 
 def check_latent(scene: Scene) -> None:
-    """Raise unless the latent is (batch, channels, frames, height, width) for both experts."""
+    """Raise unless the latent is (batch, channels, frames, height, width) for both experts.
+
+    And for numbers in it or in the conditioning that are not finite: the video would be black.
+    """
+    words = {"positive": scene.positive, "negative": scene.negative}
+    given = [(name, each) for name, conditions in words.items() for each, _ in conditions]
+    for name, each in [("latent", scene.latent["samples"]), *given]:
+        if not _is_finite(each):
+            raise ValueError(f"{name} holds numbers that are not finite. Make it again.")
     shape = list(scene.latent["samples"].shape)
     for model in (scene.model_high, scene.model_low):
         channels = model.get_model_object("latent_format").latent_channels
@@ -145,6 +161,11 @@ def check_latent(scene: Scene) -> None:
                 f"The latent has {shape[-3:]} frames, height and width, the conditioning "
                 f"{list(image.shape[-3:])}. Take both from the same node."
             )
+
+
+def _is_finite(value: Any) -> bool:
+    plain = isinstance(value, torch.Tensor) and value.layout == torch.strided
+    return not plain or value.is_nested or bool(value.isfinite().all())
 
 
 def shifted(model: Any, shift: float) -> Any:
@@ -179,6 +200,8 @@ def sigmas_for(model: Any, plan: Plan, denoise: float = 1.0, named: bool = True)
     core = comfy.samplers.KSampler(
         model, plan.steps, model.load_device, name, plan.scheduler, denoise
     )
+    if not core.sigmas.isfinite().all():
+        raise PlanError(f"{plan.scheduler} gives no sigmas for {plan.steps} steps. Use more steps.")
     return core.sigmas
 
 
@@ -186,7 +209,7 @@ def _own_sigmas(plan: Plan, denoise: float) -> torch.Tensor:
     check_sigmas(plan.sigmas)
     if denoise < 1:
         raise PlanError(
-            f"denoise is {denoise:g}, but the sigmas are given. Set it to 1, and shorten the "
-            "sigmas where they are made."
+            f"denoise is {denoise:g}, but the sigmas are given. Set it to 1; sigmas of another "
+            "node can be shortened there."
         )
     return torch.tensor(plan.sigmas)

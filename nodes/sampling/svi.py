@@ -118,6 +118,8 @@ def joined(
     """
     if join not in JOINS:
         raise SviError(f"join is {join!r}; it must be cut or blend.")
+    if motion_latents < 0:
+        raise SviError(f"motion_latents is {motion_latents}; it must be 0 or more.")
     repeated = overlap(motion_latents)
     keep = repeated - 1 if join == "blend" and not last else 0
     needed = keep if held is None else repeated
@@ -198,8 +200,11 @@ def _check_room(given: dict[str, torch.Tensor], total: int) -> None:
 
 def _continued(held: torch.Tensor, frames: torch.Tensor, repeated: int) -> torch.Tensor:
     if held.shape[1:] != frames.shape[1:]:
-        sizes = [f"{width} x {height}" for height, width in (held.shape[1:3], frames.shape[1:3])]
-        raise SviError(f"The clips are {sizes[0]} and {sizes[1]} pixels. Give both one size.")
+        one, other = (
+            f"{width} x {height} pixels with {channels} channels"
+            for height, width, channels in (held.shape[1:], frames.shape[1:])
+        )
+        raise SviError(f"The clips are {one}, and {other}. Give both one size and kind.")
     if not len(held):
         return frames[repeated:]
     if len(held) != repeated - 1:

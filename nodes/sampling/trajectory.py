@@ -11,7 +11,7 @@ import torch
 
 from .experts import SharedRun
 from .memory import reset_as_after_a_node, with_one_retry
-from .order import Order, Scene, check_made
+from .order import Order, check_made, named
 from .prefetch import AnsweringAhead, unread_files
 from .replay import Recording, Recordings, Replay, ReplayMissed, identity, model_identity
 from .schedule import Share
@@ -19,25 +19,23 @@ from .schedule import Share
 _recordings = Recordings()
 
 
-def one_trajectory(order: Order, seen: Scene | None) -> tuple[dict[str, Any], str]:
+def one_trajectory(order: Order, keep: bool) -> tuple[dict[str, Any], str]:
     """The latent of one sampler run, and a line of what is to be told of it.
 
-    `seen` is the scene as its nodes gave it: a later run with the same high side is recognised by
-    that, and the high-noise expert is not run again. None: nothing is kept of the run.
+    With `keep`, a later run with the same high side is recognised, and the high-noise expert is not
+    run again; without, nothing is kept of the run.
     """
-    key = _key_of_high(order, seen) if seen else None
-    found = _recordings.find(key) if key else None
+    key = _key_of_high(order) if keep else None
     *above, last = order.shares
-    if found and found.calls:
+    if found := _recordings.find(key) if key else None:
         try:
             replay = Replay(found, above[-1].down_to)
             run = SharedRun(order.sampler_object(), None, replay, order.sampler_options())
             return _run(order, run, [last]), "high: as in an earlier run, not run again"
         except ReplayMissed:
-            found.give_up()  # nor is it recorded again: it would miss again
-    # What was given up once is not recorded again.
+            pass  # it is recorded anew
     models = [order.scene.expert(share.role) for share in above]
-    recording = Recording(key, models) if key and not found else None
+    recording = Recording(key, models) if key else None
     run = SharedRun(order.sampler_object(), recording, None, order.sampler_options())
     out, ended = _run(order, run, order.shares), run.role
     return (
@@ -46,20 +44,21 @@ def one_trajectory(order: Order, seen: Scene | None) -> tuple[dict[str, Any], st
     )
 
 
-def _key_of_high(order: Order, seen: Scene) -> Any:
+def _key_of_high(order: Order) -> Any:
     """The identity of all that the calls above the last hand-over depend on; None without one."""
     *above, last = order.shares
     if not above or last.role != "low":
         return None
     # On a replay the sampler reads its noise levels from the low expert.
-    first, low = (order.scene.expert(share.role) for share in (above[0], last))
+    scene = order.scene
+    first, low = (scene.expert(share.role) for share in (above[0], last))
     if _levels_of(first) != _levels_of(low):
         return None
-    made_from = seen.origin or (seen.positive, seen.negative, seen.latent)
+    made_from = (scene.positive, scene.negative, scene.latent)
     sampler = order.sampler or order.plan.sampler_name
-    settings = (order.sigmas, order.plan.shift, order.seed, _levels_of(low))
+    settings = (order.sigmas, order.seed)
     try:
-        experts = [model_identity(seen.expert(share.role)) for share in above]
+        experts = [model_identity(scene.expert(share.role)) for share in above]
         return experts, identity((made_from, sampler, settings)), above
     except RecursionError:  # what holds itself can not be told apart
         return None
@@ -72,14 +71,15 @@ def _levels_of(model: Any) -> tuple[str, float, float]:
 
 
 def _run(order: Order, run: SharedRun, shares: Sequence[Share]) -> dict[str, Any]:
+    noise = order.make_noise()
     with run:
         for share, later in zip(shares, [*shares[1:], None], strict=True):
             if run.done:
                 break
             # Loading the next expert takes long; a cancel in between counts at once.
             comfy.model_management.throw_exception_if_processing_interrupted()
-            attempt = partial(_answered, order, run, share, later)
-            out = with_one_retry(attempt, share.role, lambda: not run.done)
+            attempt = partial(_answered, order, run, noise, share, later)
+            out = with_one_retry(attempt, named(share.role), lambda: not run.done)
             check_made(out, share.role)
             if later is shares[-1] and run.recording and not run.done:
                 _recordings.keep(run.recording)
@@ -88,13 +88,15 @@ def _run(order: Order, run: SharedRun, shares: Sequence[Share]) -> dict[str, Any
     return order.finished(out)
 
 
-def _answered(order: Order, run: SharedRun, share: Share, later: Share | None) -> torch.Tensor:
+def _answered(
+    order: Order, run: SharedRun, noise: torch.Tensor, share: Share, later: Share | None
+) -> torch.Tensor:
     scene, guider = order.scene, order.guider(share)
     files = unread_files(scene.expert(later.role), scene.expert(share.role)) if later else ()
     answering = AnsweringAhead(run, share.down_to, share.start, order.cfg_at(share), files=files)
     latent = scene.latent
     out: torch.Tensor = guider.sample(
-        order.noise,
+        noise.clone(),  # wrappers such as those of context windows shuffle it in place
         latent["samples"],
         answering,
         order.sigmas,

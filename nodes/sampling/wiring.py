@@ -63,13 +63,17 @@ def _described(model: Any) -> str:
 
 
 def doubts(
-    model_high: Any, model_low: Any, sigma: float | None = None, model_first: Any = None
+    model_high: Any,
+    model_low: Any,
+    sigma: float | None = None,
+    model_first: Any = None,
+    two_passes: bool = False,
 ) -> list[str]:
     """What to check in the wiring: one model on two inputs, an expert on the other's input, a
     model of another family, and another shift.
 
     `sigma` is that of the first low step where each model keeps its own shift; None where a plan
-    sets both. `model_first` is None where it has no step.
+    sets both. `model_first` is None where it has no step. In `two_passes` each has its own shift.
     """
     if model_high.is_clone(model_low):
         told = ["warning: model_high and model_low are the same model. Connect both experts."]
@@ -77,7 +81,9 @@ def doubts(
         told = [*_other_role(model_high, model_low), *_other_family(model_high, model_low)]
     if model_first is not None:
         told += _first(model_high, model_first)
-    return told if sigma is None else [*told, *_other_shift(model_high, model_low, sigma)]
+    if sigma is not None:
+        told += _other_shift(model_high, model_low, sigma, two_passes)
+    return told
 
 
 def _first(model_high: Any, model_first: Any) -> Iterator[str]:
@@ -107,7 +113,9 @@ def _other_family(model_high: Any, model_low: Any) -> Iterator[str]:
             yield f"warning: model_{role} is a Wan 2.1 model. Connect the experts of Wan 2.2."
 
 
-def _other_shift(model_high: Any, model_low: Any, sigma: float) -> Iterator[str]:
+def _other_shift(
+    model_high: Any, model_low: Any, sigma: float, two_passes: bool
+) -> Iterator[str]:
     high, low = (
         getattr(model.get_model_object("model_sampling"), "shift", None)
         for model in (model_high, model_low)
@@ -116,12 +124,12 @@ def _other_shift(model_high: Any, model_low: Any, sigma: float) -> Iterator[str]
         if high != low:
             yield "warning: the noise levels of model_high and model_low are of two kinds."
         return
-    own = _reshifted(sigma, high, low)
+    own, counts = _reshifted(sigma, high, low), "model_high's counts"
     if abs(own - sigma) > NEAR:
         yield (
             f"warning: model_high has shift {high:g}, model_low {low:g}: the hand-over at sigma "
-            f"{sigma:.4f} would be at {own:.4f} by the low one's. model_high's counts; set shift "
-            "for both."
+            f"{sigma:.4f} would be at {own:.4f} by the low one's. "
+            f"{'Each pass keeps its own' if two_passes else counts}; set shift for both."
         )
 
 

@@ -85,6 +85,14 @@ def hooked_in_part(cond: Cond) -> Cond:
     return first + second
 
 
+def hooked_at_first(cond: Cond) -> Cond:
+    """A LoRA for the first step only, as core says that: two keyframes that begin at once."""
+    (frames,) = CreateHookKeyframe().create_hook_keyframe(3.0, 0.0, None)
+    (frames,) = CreateHookKeyframe().create_hook_keyframe(0.0, 0.0, frames)
+    (hooks,) = SetHookKeyframes().set_hook_keyframes(lora_hook(11), frames)
+    return SetModelHooksOnCond().attach_hook(cond, hooks)[0]
+
+
 def lora_hook(seed: int) -> Any:
     """What CreateHookLora makes of a file."""
     return comfy.hooks.create_hook_lora(lora(seed), 1.0, 0.0)
@@ -167,6 +175,7 @@ FAILING: dict[str, Change] = {
     "mask bounds": texts(masked("mask bounds")),
 }
 HOOKS: dict[str, Change] = {"hook": texts(hooked), "hooks in part": texts(hooked_in_part)}
+AT_FIRST: dict[str, Change] = {"hook at first": texts(hooked_at_first)}
 WINDOWS: dict[str, Change] = {
     "context windows": models(lambda model: windows(model, False)),
     "context windows, freenoise": models(windows),

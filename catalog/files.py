@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -29,6 +30,9 @@ def sync_folder(folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
+        except OSError as error:  # some network disks sync no folders, and say so in two ways
+            if error.errno not in (errno.EINVAL, errno.EBADF):
+                raise
         finally:
             os.close(descriptor)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy.cli_args import args
 
-from ..catalog.stacks import Chosen
+from ..catalog.stacks import Chosen, warnings
 from ._api import SHOWS_TEXT, InputImpl, io, ui
 from .lora_router import content_of, loras_on, routed
 from .pair_picker import CatalogLoraPairPicker, files_of
@@ -33,16 +33,14 @@ from .video.folder import Following, hashed, keys
 from .video.long import Film, Look, check_clips, encoded, made_clips, one_of, said, sized
 from .video.place import place_of
 from .video.progress import show_video, watching
-from .video.segments import frames_in, join_segments
-from .video.upstream import upstream_hash
+from .video.report import report_of
+from .video.upstream import Upstream, upstream_of
 
-# Inputs that change no sampled clip, that a clip says itself, or that count by what arrives.
-NOT_SAMPLED = {
-    *("prompts", "seed", "seeds", "length", "join", "colour_match", "fps", "following"),
-    *("filename_prefix", "base_model", "plan", "image", "end_image", "previous"),
-    *("negative", "motion_latents"),
-    *(name for name in Settings.__dataclass_fields__ if name not in ("sampler", "sigmas")),
-}
+# Inputs of which all that lies before them counts, and the size; others count by what arrives.
+SAMPLED_FROM = (
+    *("model_high", "model_low", "model_first", "clip", "vae", "sampler", "sigmas"),
+    *("width", "height"),
+)
 
 
 class SVIProLongVideo(io.ComfyNode):
@@ -116,11 +114,11 @@ class SVIProLongVideo(io.ComfyNode):
     def fingerprint_inputs(
         cls, prompts: Any = "", base_model: Any = "wan-i2v-14b", **_: Any
     ) -> str:
-        """Changes with the catalog, and with each file of the pairs in the prompts."""
+        """Changes with each file of the pairs in the prompts, and with their strengths."""
         texts = isinstance(prompts, str) and isinstance(base_model, str)
         clips = parse_clips(prompts, 0, 81, True) if texts else ()
         pairs = [content_of(each) for each in _chosen(base_model, clips).values()]
-        return hashed(CatalogLoraPairPicker.store.catalog().revision, repr(pairs))
+        return hashed(repr(pairs))
 
     @classmethod
     def execute(
@@ -164,10 +162,12 @@ class SVIProLongVideo(io.ComfyNode):
         before = None if previous is None else one_of(samples_of("previous", previous))
         # What arrives counts beside where it comes from: a list or a text node may change alone.
         seen = [None if each is None else digest_of(each) for each in (picture, before)]
+        upstream = cls._upstream(experts, clip, vae)
         base = hashed(
-            cls._upstream(), said(plan, way), loras_on(experts), negative, motion_latents, seen
+            upstream.hash, said(plan, way), loras_on(experts), negative, motion_latents, seen
         )
-        marks = [repr(content_of(pairs[each.pairs])) for each in clips]
+        contents = {text: repr(content_of(chosen)) for text, chosen in pairs.items()}
+        marks = [contents[each.pairs] for each in clips]
         marks[-1] += "" if end is None else digest_of(end)
         known = keys(base, clips, marks)
         # Once: the texts and LoRAs below are for these clips, whatever becomes of the folder.
@@ -176,10 +176,10 @@ class SVIProLongVideo(io.ComfyNode):
         new = [clips[number - 1] for number in needed]
         texts = encoded(clip, {negative, *(each.prompt for each in new)} if new else ())
         # All before the first clip: what is wrong with a file is told now, not hours later.
-        models = {each.pairs: routed(experts, pairs[each.pairs])[0] for each in new}
+        models = {text: routed(experts, pairs[text]) for text in {each.pairs: 0 for each in new}}
 
         def scene_of(each: Clip) -> Scene:
-            high, low, first = models[each.pairs]
+            (high, low, first), _ = models[each.pairs]
             return Scene(high, low, texts[each.prompt], texts[negative], {}, first)
 
         film = Film(scene_of, vae, plan, way, picture, end, before, motion_latents, look)
@@ -188,24 +188,24 @@ class SVIProLongVideo(io.ComfyNode):
         watch = watching(model_high, node, len(clips), needed)
         for made in made_clips(film, clips, found, place.clips, watch):
             show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
-        # The number that is free now: another run may have taken the first one.
-        place = place_of(filename_prefix, width, height)
-        join_segments(made.segments, place.file, fps, cls._metadata())
-        ending = f"{place.file.name}: {frames_in(place.file)} frames"
-        report = "\n".join([*chosen.told(), *made.settings, *made.lines, ending])
+        file = place.joined(made.segments, fps, cls._metadata())
+        told = {text: [each, *warnings(pairs[text])] for text, (_, each) in models.items()}
+        report = "\n".join([*chosen.told(), *report_of(made, told, upstream.stale, file)])
         return io.NodeOutput(
-            InputImpl.VideoFromFile(str(place.file)),
+            InputImpl.VideoFromFile(str(file)),
             {"samples": made.latent},
             report,
-            ui={"text": [report], **_video(place.file.name, place.subfolder)},
+            ui={"text": [report], **_video(file.name, place.subfolder)},
         )
 
     @classmethod
-    def _upstream(cls) -> str:
-        """The hash of what feeds all clips alike."""
+    def _upstream(cls, experts: Iterable[Any], clip: Any, vae: Any) -> Upstream:
+        """What feeds all clips alike."""
         prompt, node = cls.hidden.dynprompt, cls.hidden.unique_id
         nodes = {each: prompt.get_node(each) for each in prompt.all_node_ids()}
-        return upstream_hash(nodes, node, NOT_SAMPLED)
+        patchers = [*filter(None, experts), clip.patcher, vae.patcher]
+        loaded = [(each.model, each.patches_uuid) for each in patchers]
+        return upstream_of(nodes, node, SAMPLED_FROM, loaded)
 
     @classmethod
     def _metadata(cls) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from ..catalog.pairs import ROLES, Role
 from ..catalog.stacks import Chosen, Levels, warnings
 from ._api import SHOWS_TEXT, io
 from .lora.apply import patched
-from .lora.files import LoraFile, find_file, open_file
+from .lora.files import LoraFile, find_file, open_file, stamp
 from .sampling.wiring import doubts
 from .sockets import LoraPairs, check_link
 
@@ -123,6 +123,10 @@ def loras_on(experts: Iterable[Any]) -> list[Any]:
 
 
 def content_of(pairs: tuple[Chosen, ...]) -> list[Any]:
-    """The files of a clip's own pairs by size and time, and their strengths."""
-    files = ((role, *each) for role in ROLES for each in files_for(pairs, role))
-    return [(role, file.stamp[1:3], levels) for role, file, levels in files]
+    """The files of a clip's own pairs by size and time, and their strengths; none is opened."""
+    acting = ((role, each, each.entry_for(role)) for role in ROLES for each in pairs)
+    return [
+        (role, stamp(find_file(entry))[1:3], each.levels(role))
+        for role, each, entry in acting
+        if entry
+    ]

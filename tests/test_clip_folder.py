@@ -21,9 +21,12 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("folder_paths")
 
+from pack.catalog.files import sync_folder  # noqa: E402
 from pack.nodes.video.clips import Clip  # noqa: E402
 from pack.nodes.video.folder import ClipFolder, FolderError, Keys, keys  # noqa: E402
 from pack.nodes.video.segments import frames_in, write_segment  # noqa: E402
+from pack.nodes.video.whole import NameTaken, written_whole  # noqa: E402
+from rig.killed import die_before, grown_old  # noqa: E402
 
 CLIPS = [Clip(f"prompt {number}", number, 81, "") for number in range(4)]
 KEYS = keys("base", CLIPS)
@@ -270,16 +273,19 @@ def write_clips(path: Path) -> None:
 
 
 def kill_runs(base: Path, count: int) -> None:
-    """Kill `count` runs at random moments, each in a folder of its own."""
+    """Kill `count` runs, each in a folder of its own: at random moments, and one as it writes."""
     started = time.monotonic()
     write_clips(base / "whole")
     whole = time.monotonic() - started
     for at in range(count):
         if not (child := os.fork()):
+            if not at:
+                die_before(os.fsync)
             write_clips(base / f"killed_{at}")
             os._exit(0)
-        time.sleep(random.uniform(0, whole))
-        os.kill(child, signal.SIGKILL)
+        if at:
+            time.sleep(random.uniform(0, whole))
+            os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
 
 
@@ -331,20 +337,31 @@ def read_only(path: Path) -> dict[str, Any]:
     """A folder that has one clip and then can only be read; nobody is root any more."""
     folder = ClipFolder.opened(path)
     save(folder, 1)
+    hidden = path.parent / "hidden"
+    save(ClipFolder.opened(hidden), 1).chmod(0)
+    hidden.chmod(0o777)
     path.chmod(0o555)
     if not os.geteuid():
         os.setuid(65534)
     try:
         (path / "probe").touch()
     except PermissionError:
-        return {"first": refused(path)}
+        return {"first": refused(path), "unreadable": sought(hidden)}
     return {"skipped": "this system lets us write where nobody may"}
+
+
+def sought(path: Path) -> str:
+    """What a run says that may not read a finished clip."""
+    try:
+        return str(found(ClipFolder(path), 1))
+    except FolderError as error:
+        return str(error)
 
 
 def in_a_process(base: str) -> None:
     """The runs that end badly; what they said goes to standard output."""
     torch.set_num_threads(1)
-    kill_runs(Path(base), 20)
+    kill_runs(Path(base), 21)
     ends = {
         each.__name__: each(Path(base) / each.__name__) for each in (full_disk, limited, read_only)
     }
@@ -372,7 +389,7 @@ def ends() -> Iterator[tuple[Path, dict[str, Any]]]:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*alone, sys.executable, "-c", code, str(base)],
-        env=env, capture_output=True, text=True, check=False, timeout=240,
+        env=env, capture_output=True, text=True, check=False, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     yield base, json.loads(done.stdout.splitlines()[-1])
@@ -397,16 +414,17 @@ def check_exact(folder: ClipFolder, videos: dict[str, bytes]) -> int:
 
 
 def test_a_killed_run_leaves_each_file_exact_or_absent(ends: tuple[Path, dict[str, Any]]) -> None:
-    """20 random moments; the next run goes on, and leaves nothing that the first began."""
+    """21 moments; the next run goes on, and leaves nothing that the first began."""
     base, _ = ends
     videos = {path.name: path.read_bytes() for path in (base / "whole").glob("*.mp4")}
     assert len(videos) == 4
     begun = 0
-    for at in range(20):
+    for at in range(21):
         folder = ClipFolder(base / f"killed_{at}")
         left = sorted(folder.path.iterdir()) if folder.path.exists() else []
         begun += sum(path.name.startswith(".") for path in left)
         check_exact(folder, videos)
+        grown_old(folder.path)
         write_clips(folder.path)
         assert check_exact(folder, videos) == 4
         assert len(list(folder.path.iterdir())) == 8
@@ -417,8 +435,8 @@ def test_a_killed_run_leaves_each_file_exact_or_absent(ends: tuple[Path, dict[st
     ("fault", "said", "clips"),
     [
         ("full_disk", "the disk is full. Free some space, and run again. Finished clips", 2),
-        ("limited", "the disk takes no file of that size. Choose a folder on another disk", 0),
-        ("read_only", "it may not be written. Allow it, or choose another folder", 1),
+        ("limited", "the disk takes no file of that size. Choose a place on another disk", 0),
+        ("read_only", "it may not be written. Allow it, and run again. Finished clips are kept", 1),
     ],
 )
 def test_a_disk_that_refuses_is_told_in_a_sentence_and_the_run_can_go_on(
@@ -429,10 +447,48 @@ def test_a_disk_that_refuses_is_told_in_a_sentence_and_the_run_can_go_on(
     if "skipped" in end:
         pytest.skip(end["skipped"])
     assert said in end["first"]["said"]
-    assert end["first"]["said"].endswith("the run goes on at the next one.")
+    assert "Finished clips are " in end["first"]["said"]
     assert end["first"]["clips"] == list(range(1, clips + 1))
     assert not end["first"]["hidden"]
     assert not end.get("second")  # it went through
+
+
+def test_a_finished_clip_that_may_not_be_read_is_not_made_again(
+    ends: tuple[Path, dict[str, Any]],
+) -> None:
+    end = ends[1]["read_only"]
+    if "skipped" in end:
+        pytest.skip(end["skipped"])
+    assert "can not be read (Permission denied). It may be a finished clip" in end["unreadable"]
+
+
+def test_a_new_file_takes_no_name_that_was_taken_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    with pytest.raises(NameTaken), written_whole(path, new=True) as part:
+        part.write_text("ours")
+        path.write_text("another's")
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["another's"]
+    with written_whole(tmp_path / "other.mp4", new=True) as part:
+        part.write_text("ours")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["other.mp4", "video.mp4"]
+
+
+def test_two_programs_may_write_one_file(tmp_path: Path) -> None:
+    """The last one's counts, and neither takes the other's part away."""
+    path = tmp_path / "video.mp4"
+    with written_whole(path) as first:
+        first.write_text("first")
+        with written_whole(path) as second:
+            second.write_text("second")
+        assert path.read_text() == "second"
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["first"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a folder that nobody can sync")
+def test_a_folder_that_can_not_be_synced_is_no_reason_to_stop() -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        os.fsync(os.open("/proc", os.O_RDONLY))
+    sync_folder(Path("/proc"))
 
 
 @pytest.mark.skipif(not POSIX, reason="other systems sync no folders")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import suppress
 from dataclasses import astuple
 
 import pytest
@@ -33,6 +35,8 @@ def parsed(text: str, seed: int = 5, length: int = 81, new_seeds: bool = True) -
         ("f(x) = 2 on a board | seed=7", ("f(x) = 2 on a board", 7, 81, "")),
         ("x=2 on a board", ("x=2 on a board", 5, 81, "")),
         ("Ein Fuchs läuft, 狐", ("Ein Fuchs läuft, 狐", 5, 81, "")),
+        ("A fox | seed=7 | ", ("A fox", 7, 81, "")),
+        ("A fox | length of grass: long", ("A fox | length of grass: long", 5, 81, "")),
         ("A fox\u2028runs", ("A fox\u2028runs", 5, 81, "")),
     ],
 )
@@ -74,7 +78,10 @@ def test_spaces_among_the_pairs_change_no_clip() -> None:
         ("a | Seed=7", "no option 'Seed'"),
         ("a | seed=7 | seed=7", "seed is said twice"),
         ("a | seed=7 | in snow", "'in snow' stands behind an option"),
-        ("a | seed=7 |", "stands behind an option"),
+        ("a | seed: 7", "'| seed: 7' is no option as it stands. Options are seed=7,"),
+        ("a ｜ seed=7", "'｜ seed=7' is no option as it stands"),
+        ("a | Length：49 | seed=7", "'| Length：49' is no option as it stands"),
+        ("a | seed ＝ 7", "'| seed ＝ 7' is no option as it stands"),
         ("| seed=7", "without a prompt"),
         ("a | seed=", "seed is ''; it must be a whole number"),
         ("a | seed=-1", "seed is '-1'"),
@@ -98,6 +105,16 @@ def test_a_bad_line_is_refused_by_its_number(line: str, said: str) -> None:
     assert str(caught.value).startswith("Line 3 of the prompts: ")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("filler", [" ", "=", "| ", "a=", "x,", "| seed "])
+def test_a_long_line_takes_no_time(filler: str) -> None:
+    """ComfyUI asks for it on its event loop."""
+    line = f"a fox | pairs=x | seed=1{filler * 50_000}x"
+    started = time.process_time()
+    with suppress(ClipError):
+        parsed(line)
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize("text", ["", "  \n\t\n"])

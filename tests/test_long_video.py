@@ -7,15 +7,16 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import websocket
 
-from rig.client import Server
+from rig.client import Server, changing_catalog
 from rig.films import (
     add_film,
     film,
@@ -152,24 +153,97 @@ def replaced(path: Path) -> Iterator[None]:
         path.symlink_to(source)
 
 
-@pytest.mark.parametrize(
-    ("file", "prompts"),
-    [
-        (FILES["i2v_low"], seeded(1)),
-        (FILES["text_encoder"], seeded(1)),
-        (f"loras/{PAIRS['svi-v2-pro']['low']}", f"{seeded(1)} | pairs={PAIR}"),
-    ],
-)
+def forget(server: Server) -> None:
+    """Let ComfyUI load all models anew."""
+    server.post("/free", {"unload_models": True, "free_memory": True})
+    other = Graph()  # it frees before or after this
+    other.add("PreviewAny", source=other.add("PrimitiveString", value=new_prefix())[0])
+    server.run(other)
+
+
+@pytest.mark.parametrize("handle", ["i2v_low", "text_encoder", "vae"])
 @pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
-def test_a_model_file_that_was_replaced_samples_again(
-    server: Server, file: str, prompts: str
+def test_a_model_file_that_was_replaced_samples_again_when_it_is_loaded(
+    server: Server, handle: str
 ) -> None:
-    prefix = new_prefix()
-    assert told(report(server, film(prompts, prefix))) == [SAMPLED]
+    """Until then ComfyUI goes on with the old one: so do the clips."""
+    prefix, file = new_prefix(), Path(FILES[handle])
+    forget(server)
+    assert told(report(server, film(seeded(1), prefix))) == [SAMPLED]
     with replaced(server.base / "models" / file):
         # Another fps, or ComfyUI would not look at the node again.
+        lines = report(server, film(seeded(1), prefix, fps=8.0))
+        assert told(lines) == [FOUND]
+        assert [line for line in lines if line.startswith("note: ")] == [
+            f"note: {file.name} was replaced, but ComfyUI still uses what it had loaded of it. "
+            "Restart ComfyUI for the new one."
+        ]
+        forget(server)
+        assert told(report(server, film(seeded(1), prefix, fps=9.0))) == [SAMPLED]
+    forget(server)
+    assert told(report(server, film(seeded(1), prefix, fps=12.0))) == [FOUND]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
+def test_a_lora_of_a_line_that_was_replaced_samples_its_clip_again(server: Server) -> None:
+    prefix, prompts = new_prefix(), f"{seeded(1)} | pairs={PAIR}"
+    assert told(report(server, film(prompts, prefix))) == [SAMPLED]
+    with replaced(server.base / "models" / "loras" / PAIRS["svi-v2-pro"]["low"]):
         assert told(report(server, film(prompts, prefix, fps=8.0))) == [SAMPLED]
     assert told(report(server, film(prompts, prefix, fps=12.0))) == [FOUND]
+
+
+def test_what_the_pairs_of_a_line_changed_is_told(server: Server) -> None:
+    lines = report(server, film(f"{seeded(1)}\n{seeded(2)} | pairs=lightx2v-4step, seko-v1"))
+    at = lines.index("pairs=lightx2v-4step, seko-v1:")
+    assert sum("20 of 20 modules" in line for line in lines[at:]) == 4
+    assert any("the high pass gets them twice. Keep one." in line for line in lines[at:])
+
+
+def test_a_change_of_the_catalog_alone_makes_no_video_again(server: Server) -> None:
+    graph, path = film(f"{seeded(1)} | pairs={PAIR}"), server.base / "user/__dualpass/models.json"
+    report(server, graph)
+    entry = {"file": "other.safetensors", "base_model": "wan-i2v-14b", "pair_id": "other"}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with changing_catalog(server):
+        path.write_text(json.dumps({"loras": [entry | {"pair_role": "both"}]}))
+    try:
+        messages = dict(server.run(graph)["status"]["messages"])
+        assert "film" in messages["execution_cached"]["nodes"]
+    finally:
+        with changing_catalog(server):
+            path.unlink()
+
+
+@pytest.mark.parametrize("asked_by", [None, "somebody"])
+def test_only_the_page_that_asked_is_told_of_clips(server: Server, asked_by: str | None) -> None:
+    """Another page may have a node of any kind by that id."""
+    url = f"{server.url.replace('http', 'ws', 1)}/ws?clientId=another"
+    with closing(websocket.create_connection(url, timeout=5)) as another:
+        sent = {"prompt": film(seeded(1, 2))} | ({"client_id": asked_by} if asked_by else {})
+        server.finished(server.post("/prompt", sent).json()["prompt_id"])
+        heard = []
+        with suppress(websocket.WebSocketTimeoutException):
+            while True:
+                heard.append(another.recv())
+    kinds = {json.loads(each)["type"] for each in heard if isinstance(each, str)}
+    assert "status" in kinds and not kinds & {"executed", "progress_text"}
+    texts = [each for each in heard if isinstance(each, bytes) and each[:4] == b"\0\0\0\3"]
+    assert not texts
+
+
+def test_a_date_in_the_prefix_is_that_of_the_start(server: Server) -> None:
+    """The clips and the video lie beside each other, whatever the clock says at the end."""
+    graph, at = studio()
+    at["high"] = graph.add("ProbeSlow", model=at["high"], seconds=0.6)[0]
+    prefix = f"{new_prefix()}_%hour%_%minute%_%second%"
+    add_film(graph, at, seeded(1, 2), filename_prefix=prefix)
+    report(server, graph)
+    made = sorted((server.base / "output").glob(f"{prefix.partition('_%')[0]}_*"))
+    (folder,) = (path for path in made if path.is_dir())
+    assert [path.name for path in made if path.is_file()] == [
+        f"{folder.name.removesuffix('_clips')}_00001_.mp4"
+    ]
 
 
 def routed(graph: Graph, at: dict[str, Link]) -> dict[str, Link]:
@@ -390,6 +464,21 @@ def test_a_linked_text_is_read_when_the_node_runs(server: Server) -> None:
     text, *_ = graph.add("PrimitiveStringMultiline", value="a fox\na fox | speed=3")
     add_film(graph, at, text)
     assert error_of(server.run(graph)).startswith("Line 2 of the prompts: There is no option")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "width", "said"),
+    [
+        ("", 36, "width is 36; it must be a multiple of 8, such as 32."),
+        ("film/" + "名" * 74, 32, "the name is too long. Choose a shorter one"),
+    ],
+)
+def test_what_would_fail_at_the_end_stops_before_the_first_clip(
+    server: Server, prefix: str, width: int, said: str
+) -> None:
+    logged = server.log.stat().st_size
+    assert said in error_of(server.run(film(seeded(1), prefix, width=width)))
+    assert b"Requested to load WAN21" not in server.log.read_bytes()[logged:]
 
 
 @pytest.mark.parametrize("prefix", ["../out", "/tmp/out", "film/../../out"])

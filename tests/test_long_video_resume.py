@@ -35,6 +35,7 @@ from rig.films import (
     video_of,
 )
 from rig.graphs import Graph, error_of
+from rig.killed import grown_old
 
 PROBES = {"dualpass_probe": "probe", "dualpass_film_probe": "film_probe"}
 SAMPLED, FOUND = "sampled", "found"
@@ -163,7 +164,7 @@ def test_a_disk_that_takes_no_more_is_told_and_the_run_goes_on(own: Own) -> None
     finally:
         resource.prlimit(process, resource.RLIMIT_FSIZE, before)
     assert "can not be written: the disk takes no file of that size. Choose" in error
-    assert error.strip().endswith("Finished clips are kept, and the run goes on at the next one.")
+    assert error.strip().endswith("are found there if their folder goes along, under the new name.")
     assert told(report(own.server, graph)) == [FOUND, SAMPLED]
 
 
@@ -208,7 +209,7 @@ def test_a_disk_that_can_only_be_read_is_told_and_the_run_goes_on(own: Own) -> N
         finally:
             subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
         assert b"[probe]" not in own.server.log.read_bytes()[seen:]
-        assert "can not be written: the disk can only be read. Choose a folder that" in error
+        assert "can not be written: the disk can only be read. Choose a place that" in error
         assert told(report(own.server, film(seeded(1, 2), "closed/film"))) == [FOUND, SAMPLED]
 
 
@@ -229,6 +230,7 @@ def test_a_killed_comfyui_goes_on_at_the_next_clip(own: Own) -> None:
             time.sleep(0.01)
         time.sleep(random.uniform(0, 0.3))
         own.kill()
+    grown_old(folder)
     kept = latent_files(folder / "broken_clips")
     server = own.restart()
     lines = report(server, graphs["broken"])
@@ -243,17 +245,16 @@ def test_a_killed_comfyui_goes_on_at_the_next_clip(own: Own) -> None:
 @pytest.mark.skipif(not LINUX, reason="reads /proc of Linux")
 def test_thirty_clips_take_no_more_memory_than_ten(own: Own) -> None:
     """Neither the process nor its tensors, of which a clip has 160 kB in frames alone."""
-    status = Path("/proc", str(own.server.process.pid), "status")
     taken: list[int] = []
     tensors: list[int] = []
-    for event in own.server.events(film(seeded(*range(30))), timeout=300):
+    for event in own.server.events(film(seeded(*range(30)))):
         if event["type"] == "executed" and event["data"]["node"] == "film":
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-            taken.append(int(lines["RssAnon"].split()[0]) * 1024)
             tensors.append(own.server.get("/film_probe/tensors").json())
+            taken.append(own.server.get("/probe/memory").json())
     assert event["type"] == "execution_success"
     assert len(taken) == 31
-    assert max(taken[10:]) - max(taken[:10]) < 50e6
+    # The least of each ten: between two clips, whatever a sample has met inside of one.
+    assert min(taken[20:]) - min(taken[:10]) < 50e6
     assert min(tensors[20:]) - min(tensors[:10]) < 1e6
 
 
@@ -324,6 +325,7 @@ def killed_films(base: Path) -> list[dict[str, Any]]:
         films.append({"left": []})
         while len(films[-1]["left"]) < 5 and killed_run(folder, random.uniform(0, taken / 2)):
             films[-1]["left"].append(finished(folder))
+            grown_old(folder)
         films[-1]["found"] = len(finished(folder))
         films[-1]["told"] = make_small_film(folder)
         films[-1]["end"] = finished(folder)
@@ -368,7 +370,7 @@ def test_a_film_killed_at_random_moments_is_that_of_an_unbroken_run(tmp_path: Pa
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
-        env=env, capture_output=True, text=True, check=False, timeout=240,
+        env=env, capture_output=True, text=True, check=False, timeout=1200,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     films = json.loads(done.stdout.splitlines()[-1])

@@ -30,6 +30,7 @@ from pack.nodes.video.segments import (  # noqa: E402
     join_segments,
     write_segment,
 )
+from rig.killed import die_before, grown_old  # noqa: E402
 
 SAID = {
     "prompt": {"1": {"class_type": "X", "inputs": {"text": 'fox "ü" 狐'}}},
@@ -253,10 +254,14 @@ def test_what_a_killed_join_left_is_removed_by_the_next(tmp_path: Path) -> None:
     paths, joined = segments(tmp_path, [5, 5]), tmp_path / "joined.mp4"
     mine = tmp_path / f".joined.mp4.{'0' * 16}.part.mp4"
     others = tmp_path / f".other.mp4.{'0' * 16}.part.mp4"
+    living = tmp_path / f".joined.mp4.{'1' * 16}.part.mp4"  # another ComfyUI is at it
     mine.touch()
     others.touch()
+    grown_old(tmp_path)
+    living.touch()
     join_segments(paths, joined, 16, {})
-    assert (mine.exists(), others.exists(), joined.exists()) == (False, True, True)
+    there = [path.exists() for path in (mine, others, living, joined)]
+    assert there == [False, True, True, True]
 
 
 # What needs a process of its own: to be measured, to be killed, to have no room.
@@ -282,18 +287,24 @@ def growth(paths: list[Path], joined: Path) -> int:
 
 
 def killed(paths: list[Path], joined: Path, count: int) -> tuple[int, int]:
-    """Of joins that were killed at random moments: how many had begun, and how many are wrong."""
+    """Of joins that were killed: how many had begun, and how many are wrong.
+
+    At random moments, and the first one as it writes.
+    """
     started = time.monotonic()
     join_segments(paths, joined, 16, SAID)
     whole, data = time.monotonic() - started, joined.read_bytes()
     begun = wrong = 0
-    for _ in range(count):
+    for at in range(count):
         joined.unlink(missing_ok=True)
         if not (child := os.fork()):
+            if not at:
+                die_before(os.fsync)
             join_segments(paths, joined, 16, SAID)
             os._exit(0)
-        time.sleep(random.uniform(0, whole))
-        os.kill(child, signal.SIGKILL)
+        if at:
+            time.sleep(random.uniform(0, whole))
+            os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         begun += any(path.name.startswith(".") for path in joined.parent.iterdir())
         wrong += joined.exists() and joined.read_bytes() != data
@@ -346,7 +357,8 @@ def in_a_process(base: str) -> None:
     paths, joined = long_clips(folder, 30), folder / "joined.mp4"
     ends = {"growth": growth(paths, joined), "size": joined.stat().st_size}
     few = paths[:8]
-    ends |= {"killed": killed(few, joined, 20)}
+    ends |= {"killed": killed(few, joined, 21)}
+    grown_old(folder)
     join_segments(few, joined, 16, SAID)
     ends |= {"limited": limited(few, joined), "full": full_disk(few, full)}
     sys.stdout.write("\n" + json.dumps(ends))
@@ -368,7 +380,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [*alone, sys.executable, "-c", code, str(base)]
     done = subprocess.run(
-        command, env=env, capture_output=True, text=True, check=False, timeout=240
+        command, env=env, capture_output=True, text=True, check=False, timeout=1200
     )
     assert done.returncode == 0, done.stderr
     shutil.rmtree(base)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ...catalog.stacks import SelectionError, format_selection, parse_selection
 
 _newline = re.compile(r"\r\n|\r|\n")
-_option = re.compile(r"\s*(\w+)\s*=\s*(.*?)\s*", re.DOTALL)
+_name = re.compile(r"\w+")
+# What is meant as an option, with a colon or with signs of another width.
+_meant = re.compile(r"[|｜]\s*(?:seed|length|pairs)\s*[=:＝：].*", re.IGNORECASE)
 _number = re.compile(r"[0-9]{1,20}")
 _seeds = 2**64
 _longest = 16381
@@ -62,14 +63,15 @@ def _clip(at: int, line: str, seed: int, length: int) -> Clip:
 def _parted(line: str) -> tuple[str, dict[str, str]]:
     """The prompt, and the options behind it by name."""
     pieces = line.split("|")
-    first = next(_places(pieces), len(pieces))
+    first = next((at for at, each in enumerate(pieces) if at and _option(each)), len(pieces))
     prompt = "|".join(pieces[:first]).strip()
+    if meant := _meant.search(prompt):
+        raise ClipError(f"{_shown(meant[0])} is no option as it stands. {_options}.")
     options: dict[str, str] = {}
-    for piece in pieces[first:]:
-        found = _option.fullmatch(piece)
-        if not found:
+    for piece in filter(str.strip, pieces[first:]):
+        if not (option := _option(piece)):
             raise ClipError(f"{_shown(piece)} stands behind an option. Write the prompt first.")
-        name, value = found[1], found[2]
+        name, value = option
         if name not in ("seed", "length", "pairs"):
             raise ClipError(f"There is no option {_shown(name)}. {_options}.")
         if name in options:
@@ -80,9 +82,11 @@ def _parted(line: str) -> tuple[str, dict[str, str]]:
     return prompt, options
 
 
-def _places(pieces: list[str]) -> Iterator[int]:
-    """Where options stand among the pieces between the bars; the first piece is never one."""
-    return (at for at, piece in enumerate(pieces) if at and _option.fullmatch(piece))
+def _option(piece: str) -> tuple[str, str] | None:
+    """Name and value of a piece between two bars that is an option."""
+    name, sign, value = piece.partition("=")
+    name = name.strip()
+    return (name, value.strip()) if sign and _name.fullmatch(name) else None
 
 
 def _count(name: str, value: str) -> int:

@@ -144,7 +144,10 @@ class ClipFolder:
 
 
 def _said(path: Path) -> dict[str, str]:
-    """What a file of ours says of itself; empty if it is not ours. The tensors are not read."""
+    """What a file of ours says of itself; empty if it is not ours. The tensors are not read.
+
+    Raises FolderError for one that can not be read: it may be a finished clip.
+    """
     try:
         if not path.is_file():
             return {}  # a pipe of that name would keep its reader waiting
@@ -152,8 +155,10 @@ def _said(path: Path) -> dict[str, str]:
             size = int.from_bytes(file.read(8), "little")
             header = json.loads(file.read(size if size < _longest_header else 0))
         said = header.get("__metadata__") if isinstance(header, dict) else None
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    except OSError as error:
+        raise _unreadable(path, error) from error
     return said if isinstance(said, dict) and said.get("form") == _form else {}
 
 
@@ -163,10 +168,19 @@ def _whole(path: Path) -> dict[str, torch.Tensor] | None:
     try:
         # Not mapped: Windows could not replace it, and reading on where it is cut ends the program.
         tensors = load(path.read_bytes()) if said else {}
-    except (OSError, SafetensorError, KeyError):
+    except (FileNotFoundError, SafetensorError, KeyError):
         return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
     digest = said.pop("sha256", "")
     return tensors if tensors and digest == _digest(said, tensors) else None
+
+
+def _unreadable(path: Path, error: OSError) -> FolderError:
+    return FolderError(
+        f"{path} can not be read ({error.strerror}). It may be a finished clip: see to it, or "
+        "remove it, and run again."
+    )
 
 
 def _digest(said: Mapping[str, str], tensors: Mapping[str, torch.Tensor]) -> str:

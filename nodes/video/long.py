@@ -123,12 +123,12 @@ def made_clips(
     made, segment_key, previous, held = Made(), "", film.previous, None
     for clip, (number, key, path) in zip(clips, found, strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        started, last = time.monotonic(), number == len(clips)
+        started, last, tell = time.monotonic(), number == len(clips), watch(number)
         told = "found" if path else "sampled"
         if path:
             latent = folder.load(path)["samples"]
         else:
-            latent, text = _sampled(film, clip, previous, last, watch(number))
+            latent, text = _sampled(film, clip, previous, last, tell)
             made.settings = made.settings or _settings_in(text)
             path = folder.save(number, *key, {"samples": latent})
         look = film.look
@@ -199,6 +199,13 @@ def one_of(latent: torch.Tensor) -> torch.Tensor:
 
 
 def sized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
-    """The middle of the first of some images, [1, h, w, 3], as WanImageToVideo takes it."""
+    """The middle of the first of some images, [1, h, w, 3], as WanImageToVideo takes it.
+
+    Raises ClipError for a size that the VAE would cut without a word.
+    """
+    for name, value in (("width", width), ("height", height)):
+        if value % 8 or value < 16:
+            near = max(16, value - value % 16)
+            raise ClipError(f"{name} is {value}; it must be a multiple of 8, such as {near}.")
     moved = image[:1, ..., :3].movedim(-1, 1)
     return comfy.utils.common_upscale(moved, width, height, "lanczos", "center").movedim(1, -1)

@@ -1,4 +1,8 @@
-"""What the page is told of a long video while it is made: step, time left, and finished clips."""
+"""What the page is told of a long video while it is made: step, time left, and finished clips.
+
+Only the page that asked: without a client, ComfyUI would tell every open page, and each shows it
+under whatever node of its own has that id.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +20,37 @@ from ..sampling.order import Watch
 
 
 def watching(model: Any, node: str, count: int, needed: Sequence[int]) -> Callable[[int], Watch]:
-    """What tells of each step of a clip: one bar over all that is to be sampled, and a line."""
+    """What begins a clip, and tells of its steps: one bar over all that are needed, and a line."""
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     bar, started = comfy.utils.ProgressBar(len(needed)), time.monotonic()
 
     def watch(number: int) -> Watch:
+        if number not in needed:
+            _show_line(f"clip {number} of {count}, found", node)
+
         def tell(step: int, steps: int, role: str, x0: torch.Tensor) -> None:
             done, total = needed.index(number) * steps + step, len(needed) * steps
             left = (time.monotonic() - started) / done * (total - done)
             preview = previewer and previewer.decode_latent_to_preview_image("JPEG", x0)
             bar.update_absolute(done, total, preview)
-            text = f"clip {number} of {count}, {role}, step {step} of {steps}, {_span(left)}"
-            PromptServer.instance.send_progress_text(text, node)
+            at = f"{role}, step {step} of {steps}" if step < steps else "decoding"
+            said = (f"clip {number} of {count}", at, _span(left))
+            _show_line(", ".join(filter(None, said)), node)
 
         return tell
 
     return watch
 
 
+def _show_line(text: str, node: str) -> None:
+    if client := PromptServer.instance.client_id:
+        PromptServer.instance.send_progress_text(text, node, client)
+
+
 def _span(seconds: float) -> str:
-    """Time left. Decoding counts by what it took so far; after the last step it is all that is."""
+    """Time left, with decoding by what it took so far; nothing after the last step of all."""
     if not seconds:
-        return "decoding"
+        return ""
     minutes = round(seconds / 60)
     if minutes < 2:
         return f"about {seconds:.0f} s left"
@@ -51,6 +64,8 @@ def _span(seconds: float) -> str:
 def show_video(node: str, shown: str, video: dict[str, Any]) -> None:
     """Let the page show a finished clip under the node `shown` while the next one is made."""
     server, running = PromptServer.instance, get_executing_context()
+    if not server.client_id:
+        return
     message = {"node": node, "display_node": shown, "output": video}
     message["prompt_id"] = running and running.prompt_id
     server.send_sync("executed", message, server.client_id)

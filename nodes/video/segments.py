@@ -52,17 +52,17 @@ def frames_in(path: Path) -> int:
 
 
 def join_segments(
-    paths: Sequence[Path], path: Path, fps: float, metadata: Mapping[str, Any]
+    paths: Sequence[Path], path: Path, fps: float, metadata: Mapping[str, Any], new: bool = False
 ) -> None:
     """Write one video of the packets of all segments, in one step; nothing is decoded.
 
     `metadata` is embedded as ComfyUI's SaveVideo does it: texts as they are, all else as JSON.
     Raises SegmentError for segments that are damaged or do not go together, FolderError for what
-    the disk refuses.
+    the disk refuses; with `new`, NameTaken where `path` is there by then.
     """
     rate = _rate(fps)
     delay = _common_delay(paths, rate)
-    with written_whole(path) as part:
+    with written_whole(path, new) as part:
         # At the front of the file, or the page finds no workflow in it: it reads the first 2 MB.
         options = {"movflags": "use_metadata_tags+faststart"}
         with av.open(str(part), "w", format="mp4", options=options) as out:
@@ -98,7 +98,8 @@ def _common_delay(paths: Sequence[Path], rate: Fraction) -> int:
         if kind != first:
             raise SegmentError(
                 f"{path} was encoded in another way than {paths[0]}: {_difference(kind, first)}. "
-                "Remove the one that is older, and run again: it is made anew."
+                f"Remove the .mp4 files in {path.parent}, and run again: they are made anew of the "
+                "latents."
             )
     return max(delay for _, delay in heads)
 

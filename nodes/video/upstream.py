@@ -6,28 +6,45 @@ import hashlib
 import json
 import ntpath
 import os
-from collections.abc import Container, Iterator, Mapping
-from typing import Any
+import weakref
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import folder_paths
 
 Prompt = Mapping[str, Mapping[str, Any]]
+Stat = tuple[int, int]
+# What ComfyUI has loaded, and the mark that changes with its patches.
+Loaded = tuple[object, object]
+
+# Each model file as it was when all of that had just been loaded.
+_first_seen: dict[str, tuple[Stat | None, Sequence[tuple[weakref.ref[Any], object]]]] = {}
 
 
-def upstream_hash(prompt: Prompt, node_id: str, leave_out: Container[str]) -> str:
-    """The sha256 in hex of all that `node_id` is made from, by an API prompt.
+class Upstream(NamedTuple):
+    """The sha256 in hex of what a node is made from; `stale` are files that changed since then."""
+
+    hash: str
+    stale: tuple[str, ...]
+
+
+def upstream_of(
+    prompt: Prompt, node_id: str, inputs: Container[str], loaded: Sequence[Loaded] = ()
+) -> Upstream:
+    """What the `inputs` of a node are made from, by an API prompt.
 
     Class types, values and links count, by content, so that ids and other nodes do not; and size
-    and time of every file in ComfyUI's model folders or its input folder that a text names. The
-    node's own inputs in `leave_out` do not count. Raises ValueError for a node that is not there.
+    and time of every file in ComfyUI's model folders or its input folder that a text names. A model
+    file counts as it was when something was `loaded` last: ComfyUI goes on with what it has when a
+    file is replaced. Raises ValueError for a node that is not there.
     """
     if node_id not in prompt:
         raise ValueError(f"The prompt has no node {node_id}.")
 
-    inputs = prompt[node_id].get("inputs") or {}
-    kept = {name: value for name, value in inputs.items() if name not in leave_out}
+    given = prompt[node_id].get("inputs") or {}
+    kept = {name: value for name, value in given.items() if name in inputs}
     nodes = {**prompt, node_id: {**prompt[node_id], "inputs": kept}}
-    files, hashes = _Files(), dict[str, str]()
+    files, hashes = _Files(loaded), dict[str, str]()
     begun: set[str] = set()
     # Not by recursion: a long chain of nodes would be deeper than Python goes.
     waiting = [(node_id, False)]
@@ -39,7 +56,7 @@ def upstream_hash(prompt: Prompt, node_id: str, leave_out: Container[str]) -> st
         elif at not in begun:
             begun.add(at)
             waiting += [(at, True), *((link, False) for link in _links(nodes, at))]
-    return hashes[node_id]
+    return Upstream(hashes[node_id], tuple(sorted(files.stale)))
 
 
 def _links(nodes: Prompt, at: str) -> list[str]:
@@ -92,15 +109,30 @@ def _texts(value: Any) -> Iterator[str]:
 class _Files:
     """Looks up files by name, each name once."""
 
-    def __init__(self) -> None:
-        self._known: dict[str, list[tuple[int, int]]] = {}
+    def __init__(self, loaded: Sequence[Loaded]) -> None:
+        self._known: dict[str, list[Stat]] = {}
+        self._loaded = loaded
+        self.stale: set[str] = set()
 
-    def stats(self, name: str) -> list[tuple[int, int]]:
+    def stats(self, name: str) -> list[Stat]:
         """(bytes, time of the last change in ns) of each file that a name may mean."""
         if name not in self._known:
-            found = set(_candidates(name)) if _may_name_a_file(name) else set()
-            self._known[name] = sorted(stat for path in found if (stat := _stat(path)))
+            found = dict(_candidates(name)) if _may_name_a_file(name) else {}
+            stats = (self._stat(*each) for each in found.items())
+            self._known[name] = sorted(filter(None, stats))
         return self._known[name]
+
+    def _stat(self, path: str, is_model: bool) -> Stat | None:
+        now = _stat(path)
+        if not (is_model and self._loaded):
+            return now
+        then, by = _first_seen.get(path, (now, ()))
+        if not by or any((thing(), state) not in self._loaded for thing, state in by):
+            watched = [(weakref.ref(thing), state) for thing, state in self._loaded]
+            then, _first_seen[path] = now, (now, watched)
+        if then != now:
+            self.stale.add(os.path.basename(path))
+        return then
 
 
 def _may_name_a_file(text: str) -> bool:
@@ -109,22 +141,22 @@ def _may_name_a_file(text: str) -> bool:
     return 0 < len(text) <= 1024 and "\n" not in text and not elsewhere
 
 
-def _candidates(name: str) -> Iterator[str]:
-    """The paths a name may mean, all below ComfyUI's folders.
+def _candidates(name: str) -> Iterator[tuple[str, bool]]:
+    """The paths a name may mean, all below ComfyUI's folders, and whether it is a model's.
 
     By name alone, as ComfyUI's loaders look: no folder is listed, however many files are in it.
     """
     for kind in list(folder_paths.folder_names_and_paths):
         if path := folder_paths.get_full_path(kind, name):  # takes `..` for nothing at the top
-            yield path
+            yield path, True
     name, annotated = folder_paths.annotated_filepath(name)
     folder = os.path.abspath(annotated or folder_paths.get_input_directory())
     path = os.path.abspath(os.path.join(folder, name))
     if path.startswith(os.path.join(folder, "")):
-        yield path
+        yield path, False
 
 
-def _stat(path: str) -> tuple[int, int] | None:
+def _stat(path: str) -> Stat | None:
     if not os.path.isfile(path):  # of a name with half a character or a NUL too
         return None
     try:

@@ -32,15 +32,14 @@ from .video.clips import Clip, parse_clips
 from .video.folder import Following, hashed, keys
 from .video.long import Film, Look, check_clips, encoded, made_clips, one_of, said, sized
 from .video.place import place_of
-from .video.progress import show_video, watching
+from .video.progress import beginning, show_video
 from .video.report import report_of
-from .video.upstream import Upstream, upstream_of
+from .video.upstream import Upstream, marked, upstream_of
 
 # Inputs of which all that lies before them counts, and the size; others count by what arrives.
 SAMPLED_FROM = (
-    *("model_high", "model_low", "model_first", "clip", "vae", "sampler", "sigmas"),
-    *("width", "height"),
-)
+    "model_high", "model_low", "model_first", "clip", "vae", "sampler", "sigmas", "width", "height",
+)  # fmt: skip
 
 
 class SVIProLongVideo(io.ComfyNode):
@@ -176,7 +175,8 @@ class SVIProLongVideo(io.ComfyNode):
         new = [clips[number - 1] for number in needed]
         texts = encoded(clip, {negative, *(each.prompt for each in new)} if new else ())
         # All before the first clip: what is wrong with a file is told now, not hours later.
-        models = {text: routed(experts, pairs[text]) for text in {each.pairs: 0 for each in new}}
+        wanted = dict.fromkeys(each.pairs for each in new)
+        models = {text: routed(experts, pairs[text]) for text in wanted}
 
         def scene_of(each: Clip) -> Scene:
             (high, low, first), _ = models[each.pairs]
@@ -185,12 +185,12 @@ class SVIProLongVideo(io.ComfyNode):
         film = Film(scene_of, vae, plan, way, picture, end, before, motion_latents, look)
         node = cls.hidden.unique_id
         shown = cls.hidden.dynprompt.get_display_node_id(node)
-        watch = watching(model_high, node, len(clips), needed)
-        for made in made_clips(film, clips, found, place.clips, watch):
+        begin = beginning(model_high, node, len(clips), needed)
+        for made in made_clips(film, clips, found, place.clips, begin):
             show_video(node, shown, _video(made.segments[-1].name, place.clips_subfolder))
         file = place.joined(made.segments, fps, cls._metadata())
-        told = {text: [each, *warnings(pairs[text])] for text, (_, each) in models.items()}
-        report = "\n".join([*chosen.told(), *report_of(made, told, upstream.stale, file)])
+        of_pairs = {text: [said, *warnings(pairs[text])] for text, (_, said) in models.items()}
+        report = "\n".join([*chosen.told(), *report_of(made, of_pairs, upstream.stale, file)])
         return io.NodeOutput(
             InputImpl.VideoFromFile(str(file)),
             {"samples": made.latent},
@@ -203,9 +203,7 @@ class SVIProLongVideo(io.ComfyNode):
         """What feeds all clips alike."""
         prompt, node = cls.hidden.dynprompt, cls.hidden.unique_id
         nodes = {each: prompt.get_node(each) for each in prompt.all_node_ids()}
-        patchers = [*filter(None, experts), clip.patcher, vae.patcher]
-        loaded = [(each.model, each.patches_uuid) for each in patchers]
-        return upstream_of(nodes, node, SAMPLED_FROM, loaded)
+        return upstream_of(nodes, node, SAMPLED_FROM, marked([*experts, clip, vae]))
 
     @classmethod
     def _metadata(cls) -> dict[str, Any]:

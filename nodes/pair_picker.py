@@ -117,7 +117,8 @@ def installed(pairs: Iterable[LoraPair]) -> list[str]:
     names: dict[str, None] = {}
     for entry in (pair.entry_for(role) for pair in pairs for role in ROLES):
         with suppress(LoraError):
-            names |= {find_file(entry): None} if entry else {}
+            if entry:
+                names[find_file(entry)] = None
     return list(names)
 
 

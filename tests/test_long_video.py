@@ -175,8 +175,8 @@ def test_a_model_file_that_was_replaced_samples_again_when_it_is_loaded(
         lines = report(server, film(seeded(1), prefix, fps=8.0))
         assert told(lines) == [FOUND]
         assert [line for line in lines if line.startswith("note: ")] == [
-            f"note: {file.name} was replaced, but ComfyUI still uses what it had loaded of it. "
-            "Restart ComfyUI for the new one."
+            f"note: {file.name} was replaced after it was loaded, and ComfyUI may still use the "
+            "old one. Restart ComfyUI for the new one."
         ]
         forget(server)
         assert told(report(server, film(seeded(1), prefix, fps=9.0))) == [SAMPLED]
@@ -230,6 +230,32 @@ def test_only_the_page_that_asked_is_told_of_clips(server: Server, asked_by: str
     assert "status" in kinds and not kinds & {"executed", "progress_text"}
     texts = [each for each in heard if isinstance(each, bytes) and each[:4] == b"\0\0\0\3"]
     assert not texts
+
+
+@pytest.mark.parametrize("prefix", ["{}/", "{}/x/.", "{}/x/..", "{}/X"])
+def test_each_run_has_a_file_of_its_own(server: Server, prefix: str) -> None:
+    """ComfyUI's count does not go on where the prefix has no name at its end."""
+    prefix, names = prefix.format(new_prefix()), []
+    for fps in (8.0, 16.0, 24.0):
+        graph, at = studio()
+        add_film(graph, at, seeded(1), filename_prefix=prefix, fps=fps)
+        names.append(report(server, graph)[-1].partition(":")[0])
+    assert [name[-11:] for name in names] == [f"_0000{number}_.mp4" for number in (1, 2, 3)]
+
+
+def test_every_input_counts_for_the_clips_in_one_way(server: Server) -> None:
+    """By what lies before it, or by what arrives, or for no sampled clip."""
+    from pack.nodes.long_video import SAMPLED_FROM
+    from pack.nodes.settings import Settings
+
+    kinds = server.get("/object_info/SVIProLongVideo").json()["SVIProLongVideo"]["input"]
+    inputs = {*kinds["required"], *kinds["optional"]}
+    arrives = {"prompts", "seed", "length", "seeds", "negative", "motion_latents", "base_model"}
+    arrives |= {"plan", "image", "end_image", "previous", *Settings.__dataclass_fields__}
+    unsampled = {"join", "colour_match", "fps", "following", "filename_prefix"}
+    arrives -= set(SAMPLED_FROM)
+    assert inputs == {*SAMPLED_FROM, *arrives, *unsampled}
+    assert not set(SAMPLED_FROM) & unsampled
 
 
 def test_a_date_in_the_prefix_is_that_of_the_start(server: Server) -> None:
@@ -469,7 +495,7 @@ def test_a_linked_text_is_read_when_the_node_runs(server: Server) -> None:
 @pytest.mark.parametrize(
     ("prefix", "width", "said"),
     [
-        ("", 36, "width is 36; it must be a multiple of 8, such as 32."),
+        ("", 36, "width is 36; it must be 16 or more and a multiple of 8, such as 32."),
         ("film/" + "名" * 74, 32, "the name is too long. Choose a shorter one"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_disk_that_takes_no_more_is_told_and_the_run_goes_on(own: Own) -> None
     finally:
         resource.prlimit(process, resource.RLIMIT_FSIZE, before)
     assert "can not be written: the disk takes no file of that size. Choose" in error
-    assert error.strip().endswith("are found there if their folder goes along, under the new name.")
+    assert error.strip().endswith("name it as the video with _clips: they are found.")
     assert told(report(own.server, graph)) == [FOUND, SAMPLED]
 
 

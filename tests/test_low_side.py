@@ -179,6 +179,12 @@ def test_a_node_that_sets_the_shift_anew_runs_only_low(run: Run, calls: Counter[
     assert "not run again" not in sampled(shifted(with_shift(own)))[1]
 
 
+class Lower(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """A sampling that differs in what no instance holds."""
+
+    sigma_min = property(lambda _: torch.tensor(0.1))
+
+
 class Odd(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
     """A sampling that does something of its own, which only it knows."""
 
@@ -186,10 +192,13 @@ class Odd(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.C
         return super().timestep(sigma) * 0.9
 
 
-def test_a_sampling_that_does_something_of_its_own_runs_both(run: Run, calls: Counter[str]) -> None:
+@pytest.mark.parametrize("kind", (Odd, Lower))
+def test_a_sampling_that_does_something_of_its_own_runs_both(
+    kind: Any, run: Run, calls: Counter[str]
+) -> None:
     def odd(patcher: Any) -> Any:
         patcher = patcher.clone()
-        patcher.add_object_patch("model_sampling", Odd(patcher.model.model_config))
+        patcher.add_object_patch("model_sampling", kind(patcher.model.model_config))
         return patcher
 
     own = plan(shift=0.0)(run)
@@ -259,6 +268,18 @@ def test_a_low_side_that_changes_how_a_run_begins_runs_both(
     assert "not run again" not in text
     assert torch.equal(ours, sampled(changed, keep=False)[0])
     assert "not run again" in sampled(run)[1]  # it is as it was
+    # With the same low side that is not tried again: it costs a load of the low expert.
+    begun: list[str] = []
+
+    def note(executor: Any, *args: Any, **kwargs: Any) -> Any:
+        begun.append("low")
+        return executor(*args, **kwargs)
+
+    changed[0].model_low.add_wrapper(WrappersMP.OUTER_SAMPLE, note)
+    for count in (2, 1, 1):
+        begun.clear()
+        sampled(changed)
+        assert len(begun) == count
 
 
 TEXT = small.text(1, size=(3, 2, 2))

@@ -120,6 +120,10 @@ def test_models_of_two_shifts_keep_their_own_and_that_is_told(at: Any) -> None:
     assert torch.equal(out["samples"], advanced(at, plan, models))
     assert "hand-over: sigma 0.9375 to 0.9302\n  4  0.9302  low\n  5  0.8889  low" in text
     assert "would be at 0.9302 by the low one's. Each pass keeps its own; set shift" in text
+    way = Way(step=3, two_passes=True, sampler=comfy.samplers.sampler_object("euler"))
+    _, text = dual_sample(at, plan, way, SEED)  # a given sampler runs on the high one's
+    assert "hand-over: sigma 0.9375 to 0.8929" in text
+    assert "model_high's counts; set shift" in text
 
 
 def test_two_custom_samplers_bit_for_bit(at: Any) -> None:

@@ -36,7 +36,9 @@ def make_room() -> None:
 
 
 def with_one_retry(attempt: Callable[[], Any], who: str, may_retry: Callable[[], bool]) -> Any:
-    """What `attempt` of an expert gives. Out of memory, all is unloaded, and it is made once more.
+    """What an attempt gives. Out of memory, all is unloaded, and it is made once more.
+
+    `who` is the expert that makes it, in words.
     """
     try:
         return attempt()

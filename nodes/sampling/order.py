@@ -138,7 +138,7 @@ def _watched(
     watch(step + 1, steps, roles[min(step + 1, len(roles) - 1)], x0)
 
 
-def named(role: str) -> str:
+def in_words(role: str) -> str:
     """An expert by its role, in a sentence."""
     return "expert of the first steps" if role == "first" else f"{role}-noise expert"
 
@@ -148,7 +148,7 @@ def check_made(samples: torch.Tensor, role: str) -> None:
     wrong = samples.numel() - int(torch.isfinite(samples).sum())
     if wrong:
         raise ValueError(
-            f"The {named(role)} left {wrong} of {samples.numel()} numbers of the latent that "
+            f"The {in_words(role)} left {wrong} of {samples.numel()} numbers of the latent that "
             "are not finite. Most often that is an attention backend: start ComfyUI with "
             "--use-pytorch-cross-attention. Or weights in fp16: take bf16 or fp8 ones."
         )

@@ -73,14 +73,15 @@ def dual_sample(
     # Where the plan shifts both, their own shifts do not matter.
     sigma = levels[split.steps] if plan.shift == 0 and 0 < split.steps < len(levels) - 1 else None
     first = seen.model_first if any(part.role == "first" for part in parts) else None
-    if way.two_passes and not (plan.sigmas or way.sampler):  # core gives each model its own sigmas
+    # Core's two nodes give each model its own sigmas.
+    if each_own := way.two_passes and not (plan.sigmas or way.sampler):
         low = sigmas_for(scene.model_low, plan, way.denoise).tolist()
         levels = [*levels[: split.steps], *low[split.steps :]]
     lines = [
         _text(order, levels),
         told,
         *_notes(plan, way),
-        *doubts(seen.model_high, seen.model_low, sigma, first, way.two_passes),
+        *doubts(seen.model_high, seen.model_low, sigma, first, each_own),
     ]
     return latent, "\n".join(line for line in lines if line)
 

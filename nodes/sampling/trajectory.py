@@ -11,9 +11,9 @@ import torch
 
 from .experts import SharedRun
 from .memory import reset_as_after_a_node, with_one_retry
-from .order import Order, check_made, named
+from .order import Order, check_made, in_words
 from .prefetch import AnsweringAhead, unread_files
-from .replay import Recording, Recordings, Replay, ReplayMissed, identity, model_identity
+from .replay import Recording, Recordings, Replay, ReplayMissed, Same, identity, model_identity
 from .schedule import Share
 
 _recordings = Recordings()
@@ -27,15 +27,16 @@ def one_trajectory(order: Order, keep: bool) -> tuple[dict[str, Any], str]:
     """
     key = _key_of_high(order) if keep else None
     *above, last = order.shares
-    if found := _recordings.find(key) if key else None:
+    found, low = (_recordings.find(key), _identity_of_low(order)) if key else (None, None)
+    if found and found.missed_by != low:
         try:
             replay = Replay(found, above[-1].down_to)
             run = SharedRun(order.sampler_object(), None, replay, order.sampler_options())
             return _run(order, run, [last]), "high: as in an earlier run, not run again"
         except ReplayMissed:
-            pass  # it is recorded anew
+            found.missed_by = low  # not tried again: it costs a load of the low expert
     models = [order.scene.expert(share.role) for share in above]
-    recording = Recording(key, models) if key else None
+    recording = Recording(key, models) if key and not found else None
     run = SharedRun(order.sampler_object(), recording, None, order.sampler_options())
     out, ended = _run(order, run, order.shares), run.role
     return (
@@ -64,6 +65,13 @@ def _key_of_high(order: Order) -> Any:
         return None
 
 
+def _identity_of_low(order: Order) -> Any:
+    try:
+        return model_identity(order.scene.model_low)
+    except RecursionError:
+        return Same(object())  # equal to nothing
+
+
 def _levels_of(model: Any) -> tuple[str, float, float]:
     sampling = model.get_model_object("model_sampling")
     shift, multiplier = getattr(sampling, "shift", 0.0), getattr(sampling, "multiplier", 0.0)
@@ -79,7 +87,7 @@ def _run(order: Order, run: SharedRun, shares: Sequence[Share]) -> dict[str, Any
             # Loading the next expert takes long; a cancel in between counts at once.
             comfy.model_management.throw_exception_if_processing_interrupted()
             attempt = partial(_answered, order, run, noise, share, later)
-            out = with_one_retry(attempt, named(share.role), lambda: not run.done)
+            out = with_one_retry(attempt, in_words(share.role), lambda: not run.done)
             check_made(out, share.role)
             if later is shares[-1] and run.recording and not run.done:
                 _recordings.keep(run.recording)

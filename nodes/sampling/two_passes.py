@@ -11,7 +11,7 @@ import comfy.sample
 import torch
 
 from .memory import reset_as_after_a_node, with_one_retry
-from .order import Order, check_made, named
+from .order import Order, check_made, in_words
 from .schedule import PlanError, Share
 
 
@@ -29,7 +29,7 @@ def two_passes(order: Order, denoise: float) -> tuple[dict[str, Any], str]:
     for share in order.shares:
         comfy.model_management.throw_exception_if_processing_interrupted()
         attempt = partial(_pass, order, share, latent, denoise)
-        latent = with_one_retry(attempt, named(share.role), lambda: not hooked)
+        latent = with_one_retry(attempt, in_words(share.role), lambda: not hooked)
         check_made(latent, share.role)
         reset_as_after_a_node()
     return order.finished(latent), "two passes, as ComfyUI's two sampler nodes"

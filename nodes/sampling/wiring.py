@@ -67,13 +67,14 @@ def doubts(
     model_low: Any,
     sigma: float | None = None,
     model_first: Any = None,
-    two_passes: bool = False,
+    each_own: bool = False,
 ) -> list[str]:
     """What to check in the wiring: one model on two inputs, an expert on the other's input, a
     model of another family, and another shift.
 
     `sigma` is that of the first low step where each model keeps its own shift; None where a plan
-    sets both. `model_first` is None where it has no step. In `two_passes` each has its own shift.
+    sets both. `model_first` is None where it has no step. With `each_own`, each pass keeps its own
+    shift.
     """
     if model_high.is_clone(model_low):
         told = ["warning: model_high and model_low are the same model. Connect both experts."]
@@ -82,7 +83,7 @@ def doubts(
     if model_first is not None:
         told += _first(model_high, model_first)
     if sigma is not None:
-        told += _other_shift(model_high, model_low, sigma, two_passes)
+        told += _other_shift(model_high, model_low, sigma, each_own)
     return told
 
 
@@ -114,7 +115,7 @@ def _other_family(model_high: Any, model_low: Any) -> Iterator[str]:
 
 
 def _other_shift(
-    model_high: Any, model_low: Any, sigma: float, two_passes: bool
+    model_high: Any, model_low: Any, sigma: float, each_own: bool
 ) -> Iterator[str]:
     high, low = (
         getattr(model.get_model_object("model_sampling"), "shift", None)
@@ -129,7 +130,7 @@ def _other_shift(
         yield (
             f"warning: model_high has shift {high:g}, model_low {low:g}: the hand-over at sigma "
             f"{sigma:.4f} would be at {own:.4f} by the low one's. "
-            f"{'Each pass keeps its own' if two_passes else counts}; set shift for both."
+            f"{'Each pass keeps its own' if each_own else counts}; set shift for both."
         )
 
 

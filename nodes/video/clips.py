@@ -66,7 +66,9 @@ def _parted(line: str) -> tuple[str, dict[str, str]]:
     first = next((at for at, each in enumerate(pieces) if at and _option(each)), len(pieces))
     prompt = "|".join(pieces[:first]).strip()
     if meant := _meant.search(prompt):
-        raise ClipError(f"{_shown(meant[0])} is no option as it stands. {_options}.")
+        raise ClipError(
+            f"{_shown(meant[0])} is no option as it stands. {_options}; or leave out the bar."
+        )
     options: dict[str, str] = {}
     for piece in filter(str.strip, pieces[first:]):
         if not (option := _option(piece)):

@@ -178,8 +178,8 @@ def _whole(path: Path) -> dict[str, torch.Tensor] | None:
 
 def _unreadable(path: Path, error: OSError) -> FolderError:
     return FolderError(
-        f"{path} can not be read ({error.strerror}). It may be a finished clip: see to it, or "
-        "remove it, and run again."
+        f"{path} can not be read ({error.strerror or error}). It may be a finished clip, or an old "
+        "version of one: see to it, or remove it, and run again."
     )
 
 

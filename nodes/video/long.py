@@ -113,7 +113,7 @@ def made_clips(
     clips: Sequence[Clip],
     found: Sequence[Found],
     folder: ClipFolder,
-    watch: Callable[[int], Watch],
+    begin: Callable[[int], Watch],
 ) -> Iterator[Made]:
     """Make clip after clip, and tell after each; what was `found` in `folder` is not made again.
 
@@ -123,7 +123,7 @@ def made_clips(
     made, segment_key, previous, held = Made(), "", film.previous, None
     for clip, (number, key, path) in zip(clips, found, strict=True):
         comfy.model_management.throw_exception_if_processing_interrupted()
-        started, last, tell = time.monotonic(), number == len(clips), watch(number)
+        started, last, tell = time.monotonic(), number == len(clips), begin(number)
         told = "found" if path else "sampled"
         if path:
             latent = folder.load(path)["samples"]
@@ -205,7 +205,9 @@ def sized(image: torch.Tensor, width: int, height: int) -> torch.Tensor:
     """
     for name, value in (("width", width), ("height", height)):
         if value % 8 or value < 16:
-            near = max(16, value - value % 16)
-            raise ClipError(f"{name} is {value}; it must be a multiple of 8, such as {near}.")
+            near = max(16, value - value % 8)
+            raise ClipError(
+                f"{name} is {value}; it must be 16 or more and a multiple of 8, such as {near}."
+            )
     moved = image[:1, ..., :3].movedim(-1, 1)
     return comfy.utils.common_upscale(moved, width, height, "lanczos", "center").movedim(1, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ import folder_paths
 
 from .folder import ClipFolder
 from .segments import join_segments
-from .whole import NameTaken, check_file, told
+from .whole import NameTaken, check_file, refusals_told
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,10 @@ class Place:
     clips_subfolder: str
 
     def free_file(self) -> Path:
-        """The next name that no file has."""
-        folder, name, counter, *_ = _named(self.prefix)
-        return Path(folder, f"{name}_{counter:05}_.mp4")
+        """The next name that no file has; ComfyUI's own count is none for a prefix like `x/`."""
+        folder, name, counter, *_ = _save_path(self.prefix)
+        files = (Path(folder, f"{name}_{number:05}_.mp4") for number in itertools.count(counter))
+        return next(file for file in files if not os.path.lexists(file))
 
     def joined(self, segments: Sequence[Path], fps: float, metadata: Mapping[str, Any]) -> Path:
         """The segments as one video under that name; see `join_segments`."""
@@ -45,10 +47,10 @@ class Place:
 def place_of(prefix: str, width: int, height: int) -> Place:
     """As ComfyUI's own nodes name what they save, and `<prefix>_clips` beside it.
 
-    Raises what ComfyUI raises for a prefix outside the output folder; and FolderError, before
-    anything is made, for a place that can not be written.
+    Raises what ComfyUI raises for a prefix outside the output folder; and FolderError, before a
+    clip is sampled, for a place that can not be written.
     """
-    folder, name, _, subfolder, prefix = _named(prefix, width, height)
+    folder, name, _, subfolder, prefix = _save_path(prefix, width, height)
     clips = f"{name}_clips"
     opened = ClipFolder.opened(Path(folder, clips))
     place = Place(prefix, subfolder, opened, os.path.join(subfolder, clips))
@@ -56,9 +58,9 @@ def place_of(prefix: str, width: int, height: int) -> Place:
     return place
 
 
-def _named(prefix: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str, str]:
+def _save_path(prefix: str, width: int = 0, height: int = 0) -> tuple[str, str, int, str, str]:
     output = folder_paths.get_output_directory()
-    named: tuple[str, str, int, str, str]
-    with told(Path(output, prefix)):
-        named = folder_paths.get_save_image_path(prefix, output, width, height)
-    return named
+    path: tuple[str, str, int, str, str]
+    with refusals_told(Path(output, prefix)):
+        path = folder_paths.get_save_image_path(prefix, output, width, height)
+    return path

@@ -19,12 +19,15 @@ from server import PromptServer
 from ..sampling.order import Watch
 
 
-def watching(model: Any, node: str, count: int, needed: Sequence[int]) -> Callable[[int], Watch]:
-    """What begins a clip, and tells of its steps: one bar over all that are needed, and a line."""
+def beginning(model: Any, node: str, count: int, needed: Sequence[int]) -> Callable[[int], Watch]:
+    """To be called as each clip begins: it says so, and gives what tells of the clip's steps.
+
+    There is one bar over all clips that are `needed`, those that are sampled, and a line.
+    """
     previewer = latent_preview.get_previewer(model.load_device, model.model.latent_format)
     bar, started = comfy.utils.ProgressBar(len(needed)), time.monotonic()
 
-    def watch(number: int) -> Watch:
+    def begin(number: int) -> Watch:
         if number not in needed:
             _show_line(f"clip {number} of {count}, found", node)
 
@@ -33,13 +36,13 @@ def watching(model: Any, node: str, count: int, needed: Sequence[int]) -> Callab
             left = (time.monotonic() - started) / done * (total - done)
             preview = previewer and previewer.decode_latent_to_preview_image("JPEG", x0)
             bar.update_absolute(done, total, preview)
-            at = f"{role}, step {step} of {steps}" if step < steps else "decoding"
+            at = "decoding" if step == steps else f"{role}, step {step} of {steps}"
             said = (f"clip {number} of {count}", at, _span(left))
             _show_line(", ".join(filter(None, said)), node)
 
         return tell
 
-    return watch
+    return begin
 
 
 def _show_line(text: str, node: str) -> None:
@@ -49,7 +52,7 @@ def _show_line(text: str, node: str) -> None:
 
 def _span(seconds: float) -> str:
     """Time left, with decoding by what it took so far; nothing after the last step of all."""
-    if not seconds:
+    if seconds <= 0:  # dpm_adaptive may take more steps than it says
         return ""
     minutes = round(seconds / 60)
     if minutes < 2:

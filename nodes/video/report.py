@@ -15,7 +15,7 @@ def report_of(
     """The lines: settings and doubts, what is told of clips' own pairs, each clip, and the file.
 
     `pairs` are those that were put on the experts in this run, by their selection; `stale` names
-    model files that are newer than what was used of them.
+    model files that may be newer than what was used of them.
     """
     of_pairs = (line for text, told in pairs.items() for line in _of_pairs(text, told))
     ending = f"{file.name}: {frames_in(file)} frames"
@@ -30,6 +30,6 @@ def _of_pairs(selection: str, told: Sequence[str]) -> Iterator[str]:
 
 def _of_stale(file: str) -> str:
     return (
-        f"note: {file} was replaced, but ComfyUI still uses what it had loaded of it. Restart "
-        "ComfyUI for the new one."
+        f"note: {file} was replaced after it was loaded, and ComfyUI may still use the old one. "
+        "Restart ComfyUI for the new one."
     )

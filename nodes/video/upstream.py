@@ -6,26 +6,36 @@ import hashlib
 import json
 import ntpath
 import os
-import weakref
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import folder_paths
 
-Prompt = Mapping[str, Mapping[str, Any]]
-Stat = tuple[int, int]
-# What ComfyUI has loaded, and the mark that changes with its patches.
-Loaded = tuple[object, object]
+from ..sampling.replay import Same
 
-# Each model file as it was when all of that had just been loaded.
-_first_seen: dict[str, tuple[Stat | None, Sequence[tuple[weakref.ref[Any], object]]]] = {}
+Prompt = Mapping[str, Mapping[str, Any]]
+Stat = tuple[int, ...]  # bytes, and time of the last change in ns; nothing for no file
+# Something that ComfyUI has loaded, and the mark that changes with its patches.
+Loaded = tuple[Same, object]
+
+# Of each model file: its size and time, and what was loaded when they were taken.
+_first_seen: dict[str, tuple[Stat, Sequence[Loaded]]] = {}
 
 
 class Upstream(NamedTuple):
-    """The sha256 in hex of what a node is made from; `stale` are files that changed since then."""
+    """The sha256 in hex of what a node is made from; `stale` are files that may not be in use."""
 
     hash: str
     stale: tuple[str, ...]
+
+
+def marked(things: Iterable[Any]) -> list[Loaded]:
+    """Models, text encoders and VAEs of any pack, and what changes with their patches."""
+    patchers = [getattr(each, "patcher", each) for each in things if each is not None]
+    return [
+        (Same(getattr(each, "model", each)), getattr(each, "patches_uuid", None))
+        for each in patchers
+    ]
 
 
 def upstream_of(
@@ -35,8 +45,9 @@ def upstream_of(
 
     Class types, values and links count, by content, so that ids and other nodes do not; and size
     and time of every file in ComfyUI's model folders or its input folder that a text names. A model
-    file counts as it was when something was `loaded` last: ComfyUI goes on with what it has when a
-    file is replaced. Raises ValueError for a node that is not there.
+    file counts as it was when all of what is `loaded` was: ComfyUI goes on with what it has when a
+    file is replaced. Where only a part was loaded anew since, it counts as both. Raises ValueError
+    for a node that is not there.
     """
     if node_id not in prompt:
         raise ValueError(f"The prompt has no node {node_id}.")
@@ -115,21 +126,25 @@ class _Files:
         self.stale: set[str] = set()
 
     def stats(self, name: str) -> list[Stat]:
-        """(bytes, time of the last change in ns) of each file that a name may mean."""
+        """Of each file that a name may mean."""
         if name not in self._known:
             found = dict(_candidates(name)) if _may_name_a_file(name) else {}
             stats = (self._stat(*each) for each in found.items())
             self._known[name] = sorted(filter(None, stats))
         return self._known[name]
 
-    def _stat(self, path: str, is_model: bool) -> Stat | None:
+    def _stat(self, path: str, is_model: bool) -> Stat:
         now = _stat(path)
         if not (is_model and self._loaded):
             return now
-        then, by = _first_seen.get(path, (now, ()))
-        if not by or any((thing(), state) not in self._loaded for thing, state in by):
-            watched = [(weakref.ref(thing), state) for thing, state in self._loaded]
-            then, _first_seen[path] = now, (now, watched)
+        then, before = _first_seen.get(path, (now, ()))
+        still = [each for each in before if each in self._loaded]
+        if not still:
+            then = now
+        elif len(still) < len(before) and then[-len(now) :] != now:
+            then += now
+        if len(still) < len(before) or not before:
+            _first_seen[path] = then, self._loaded
         if then != now:
             self.stale.add(os.path.basename(path))
         return then
@@ -156,11 +171,11 @@ def _candidates(name: str) -> Iterator[tuple[str, bool]]:
         yield path, False
 
 
-def _stat(path: str) -> Stat | None:
+def _stat(path: str) -> Stat:
     if not os.path.isfile(path):  # of a name with half a character or a NUL too
-        return None
+        return ()
     try:
         stat = os.stat(path)
     except OSError:
-        return None
+        return ()
     return stat.st_size, stat.st_mtime_ns

@@ -18,14 +18,14 @@ _part = re.compile(r"\.(.+)\.[0-9a-f]{16}\.part\.(mp4|safetensors)")
 # Longer than any write of a living one goes without a byte, in seconds.
 _abandoned = 60
 _kept = "Finished clips are kept, and the run goes on at the next one."
-_moved = "Finished clips are found there if their folder goes along, under the new name."
+_moved = "Move the folder of the clips along, and name it as the video with _clips: they are found."
 _reasons = {
     errno.ENOSPC: ("the disk is full", "Free some space", _kept),
     errno.EFBIG: ("the disk takes no file of that size", "Choose a place on another disk", _moved),
     errno.EROFS: ("the disk can only be read", "Choose a place that can be written", _moved),
     errno.EACCES: ("it may not be written", "Allow it", _kept),
     errno.ENOENT: ("the folder is gone", "See that its disk is there", _kept),
-    errno.ENOTDIR: ("its folder is none", "Choose another name", _moved),
+    errno.ENOTDIR: ("a file stands where its folder would be", "Choose another name", _moved),
     errno.EEXIST: ("a file has that name", "Choose another name", _moved),
     errno.ENAMETOOLONG: ("the name is too long", "Choose a shorter one", _moved),
 }
@@ -47,7 +47,7 @@ def make_folder(path: Path, ours: re.Pattern[str]) -> None:
 
     Raises FolderError when it can not be made, or not be written: before a clip is sampled.
     """
-    with told(path):
+    with refusals_told(path):
         path.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path, ours)
     check_file(path / f"clip_0000_{'0' * 12}.mp4")
@@ -56,7 +56,7 @@ def make_folder(path: Path, ours: re.Pattern[str]) -> None:
 def check_file(path: Path) -> None:
     """Raise FolderError where a file could not be written as `written_whole` does it."""
     part = _part_of(path)
-    with told(path):
+    with refusals_told(path):
         part.touch()
         part.unlink()
 
@@ -69,22 +69,23 @@ def written_whole(path: Path, new: bool = False) -> Iterator[Path]:
     also NameTaken, and then nothing is replaced.
     """
     part = _part_of(path)
-    with told(path):
+    with refusals_told(path):
         try:
             _remove_abandoned(path.parent, re.compile(re.escape(path.name)))
             yield part
             with part.open("r+b") as file:  # Windows syncs only what is open for writing
                 os.fsync(file.fileno())
-            (_name_file if new else replace_file)(part, path)
+            (_claim if new else replace_file)(part, path)
         finally:
             _remove(part)
         sync_folder(path.parent)
 
 
-def _name_file(part: Path, path: Path) -> None:
+def _claim(part: Path, path: Path) -> None:
     """Give a file a name that no other has. Raises NameTaken."""
     try:
-        os.link(part, path)
+        # Windows renames to no name that is taken.
+        (os.rename if os.name == "nt" else os.link)(part, path)
     except OSError as error:
         if path.exists():
             raise NameTaken(path) from error
@@ -115,7 +116,7 @@ def _remove(part: Path) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
+def refusals_told(path: Path) -> Iterator[None]:
     """Whatever the disk refuses, as one sentence about `path`."""
     try:
         yield

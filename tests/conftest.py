@@ -28,6 +28,8 @@ COMFYUI = os.environ.get("DUALPASS_COMFYUI")
 
 def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that fixtures are torn down
+    # Whoever started us in the background may ignore it, and what tests start would too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     load_pack()
     if COMFYUI:
         base = Path(tempfile.mkdtemp(prefix="dualpass-"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -68,12 +69,13 @@ OVERFLOWS = """root => {
     return [...wide, ...out].map((element) => element.outerHTML.slice(0, 200));
 }"""
 
-# Whether a draft of the page has the nodes as they are now.
+# Whether a draft of the page holds what the nodes say now; their size it learns with a change only.
 DRAFTED = """() => {
-    const nodes = JSON.stringify(app.rootGraph.serialize().nodes);
+    const said = ({ nodes }) => JSON.stringify(nodes.map((node) =>
+        [node.id, node.type, node.mode, node.properties, node.widgets_values ?? []]));
     return Object.entries({ ...localStorage }).some(([key, draft]) =>
         key.startsWith("Comfy.Workflow.Draft.")
-        && JSON.stringify(JSON.parse(JSON.parse(draft).data).nodes) === nodes);
+        && said(JSON.parse(JSON.parse(draft).data)) === said(app.rootGraph.serialize()));
 }"""
 
 
@@ -159,8 +161,15 @@ def choose_setting(page: Page, name: str, value: Any) -> None:
 
 
 def reload(page: Page) -> None:
-    """Load the page anew; it restores its graph from the draft, which it writes with a delay."""
-    page.wait_for_function(DRAFTED, polling=100)
+    """Load the page anew; it restores its graph from the draft, which it writes with a delay.
+
+    Half a second; but not for all that nodes say, such as what changed while they ran.
+    """
+    from playwright.sync_api import TimeoutError as NotDrafted
+
+    page.wait_for_timeout(1000)
+    with suppress(NotDrafted):
+        page.wait_for_function(DRAFTED, polling=100, timeout=5000)
     page.reload()
     page.wait_for_function("window.app?.graph?.nodes.length && app.extensionManager")
 

@@ -28,8 +28,8 @@ def beginning(model: Any, node: str, count: int, needed: Sequence[int]) -> Calla
     bar, started = comfy.utils.ProgressBar(len(needed)), time.monotonic()
 
     def begin(number: int) -> Watch:
-        if number not in needed:
-            _show_line(f"clip {number} of {count}, found", node)
+        # Until its first step, or the line would still be that of the clip before.
+        _show_line(f"clip {number} of {count}, {'sampling' if number in needed else 'found'}", node)
 
         def tell(step: int, steps: int, role: str, x0: torch.Tensor) -> None:
             done, total = needed.index(number) * steps + step, len(needed) * steps

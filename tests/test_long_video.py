@@ -258,6 +258,26 @@ def test_every_input_counts_for_the_clips_in_one_way(server: Server) -> None:
     assert not set(SAMPLED_FROM) & unsampled
 
 
+def test_the_line_says_clip_pass_step_and_time_left(server: Server) -> None:
+    prefix, lines = new_prefix(), []
+    for fps in (8.0, 16.0):  # the second time, all clips are found
+        for event in server.events(film(seeded(1, 2), prefix, fps=fps)):
+            if event["type"] == "preview" and event["data"].startswith(b"filmclip "):
+                lines.append(event["data"].decode().removeprefix("film"))
+    wanted = (
+        "clip 1 of 2, sampling",
+        r"clip 1 of 2, low, step 1 of 2, about \d+ s left",
+        r"clip 1 of 2, decoding, about \d+ s left",
+        "clip 2 of 2, sampling",
+        r"clip 2 of 2, low, step 1 of 2, about \d+ s left",
+        "clip 2 of 2, decoding",
+        "clip 1 of 2, found",
+        "clip 2 of 2, found",
+    )
+    assert len(lines) == len(wanted)
+    assert all(map(re.fullmatch, wanted, lines)), lines
+
+
 def test_a_date_in_the_prefix_is_that_of_the_start(server: Server) -> None:
     """The clips and the video lie beside each other, whatever the clock says at the end."""
     graph, at = studio()

@@ -253,10 +253,11 @@ def test_a_sampler_with_steps_of_its_own_is_told_of(sampler: str) -> None:
     assert f"note: {sampler} takes steps of its own" in text
 
 
-def test_the_expert_of_the_first_steps_is_named() -> None:
-    def spoil(model: Any) -> None:
-        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * float("nan"))
+def spoil(model: Any) -> None:
+    model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * float("nan"))
 
+
+def test_the_expert_of_the_first_steps_is_named() -> None:
     at = replace(scene(), model_first=scene(high=spoil).model_high)
     with pytest.raises(ValueError, match="The expert of the first steps left 64 of 64"):
         dual_sample(at, PLAN, Way(first=First(1, 2.0)), small.SEED, keep=False)
@@ -265,9 +266,6 @@ def test_the_expert_of_the_first_steps_is_named() -> None:
 @pytest.mark.parametrize("two_passes", (False, True))
 @pytest.mark.parametrize("role", ("high", "low"))
 def test_numbers_that_are_not_finite_are_told_with_their_pass(role: str, two_passes: bool) -> None:
-    def spoil(model: Any) -> None:
-        model.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * float("nan"))
-
     at = scene(**{role: spoil})
     with pytest.raises(ValueError, match=rf"The {role}-noise expert left 64 of 64 numbers"):
         dual_sample(at, PLAN, Way(step=3, two_passes=two_passes), small.SEED, keep=False)
